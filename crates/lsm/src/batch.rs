@@ -1,0 +1,283 @@
+//! Several changes that become visible, durable and recovered together.
+//!
+//! # Format
+//! A batch is kept as the bytes its log record holds: entries one after another, each
+//! ```text
+//! kind u8 | keyspace u32 | key length u32 | value length u32 | key | value      (little-endian)
+//! ```
+//! `value` is empty for a delete, the range's excluded end for a range delete, and begins with its
+//! deadline for an expiring put. Entry `i` takes the batch's first sequence number plus `i`.
+
+use crate::error::{Error, Result};
+use crate::key::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
+
+const HEADER_LEN: usize = 13;
+
+/// Names a keyspace in files. Never used again after a drop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyspaceId(pub(crate) u32);
+
+/// Changes to any keyspaces of one store that happen together or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl Batch {
+    /// A batch without changes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets `key` to `value`.
+    ///
+    /// # Errors
+    /// [`Error::KeyTooLarge`], [`Error::ValueTooLarge`]; the batch is unchanged.
+    pub fn put(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) -> Result<()> {
+        self.push(Kind::Put, keyspace, key, &[], value)
+    }
+
+    /// Sets `key` to `value` until `deadline_ms` (milliseconds since the Unix epoch).
+    ///
+    /// # Errors
+    /// As [`Batch::put`].
+    pub fn put_expiring(
+        &mut self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        value: &[u8],
+        deadline_ms: u64,
+    ) -> Result<()> {
+        self.push(
+            Kind::PutExpiring,
+            keyspace,
+            key,
+            &deadline_ms.to_le_bytes(),
+            value,
+        )
+    }
+
+    /// Removes `key`.
+    ///
+    /// # Errors
+    /// [`Error::KeyTooLarge`]; the batch is unchanged.
+    pub fn delete(&mut self, keyspace: KeyspaceId, key: &[u8]) -> Result<()> {
+        self.push(Kind::Delete, keyspace, key, &[], &[])
+    }
+
+    /// Removes every key from `start` up to `end` (excluded), also those put earlier in this batch.
+    /// An empty range changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::InvertedRange`], [`Error::KeyTooLarge`]; the batch is unchanged.
+    pub fn delete_range(&mut self, keyspace: KeyspaceId, start: &[u8], end: &[u8]) -> Result<()> {
+        if start > end {
+            return Err(Error::InvertedRange);
+        }
+        if end.len() > MAX_KEY_LEN {
+            return Err(Error::KeyTooLarge {
+                len: end.len(),
+                limit: MAX_KEY_LEN,
+            });
+        }
+        if start == end {
+            return Ok(());
+        }
+        self.push(Kind::RangeDelete, keyspace, start, &[], end)
+    }
+
+    /// Number of changes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there are no changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes the batch takes in the log.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets all changes and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.count = 0;
+    }
+
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    fn push(
+        &mut self,
+        kind: Kind,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        prefix: &[u8],
+        value: &[u8],
+    ) -> Result<()> {
+        if key.len() > MAX_KEY_LEN {
+            return Err(Error::KeyTooLarge {
+                len: key.len(),
+                limit: MAX_KEY_LEN,
+            });
+        }
+        if value.len() > MAX_VALUE_LEN {
+            return Err(Error::ValueTooLarge {
+                len: value.len(),
+                limit: MAX_VALUE_LEN,
+            });
+        }
+        let mut header = [0; HEADER_LEN];
+        header[0] = kind as u8;
+        header[1..5].copy_from_slice(&keyspace.0.to_le_bytes());
+        header[5..9].copy_from_slice(&len_u32(key.len()).to_le_bytes());
+        header[9..].copy_from_slice(&len_u32(prefix.len() + value.len()).to_le_bytes());
+        self.bytes
+            .reserve(HEADER_LEN + key.len() + prefix.len() + value.len());
+        for part in [&header[..], key, prefix, value] {
+            self.bytes.extend_from_slice(part);
+        }
+        self.count += 1;
+        Ok(())
+    }
+}
+
+fn len_u32(len: usize) -> u32 {
+    u32::try_from(len).expect("lengths are limited far below 4 GiB")
+}
+
+/// One change of an encoded batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchEntry<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) keyspace: KeyspaceId,
+    pub(crate) key: &'a [u8],
+    /// As stored: an expiring one begins with its deadline.
+    pub(crate) value: &'a [u8],
+}
+
+/// Reads the entries of encoded batches that stand one after another; an `Err` ends it.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchReader<'a> {
+    rest: &'a [u8],
+}
+
+/// Bytes that are no batch. Whoever knows the file turns it into a [`Corruption`](crate::Corruption).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MalformedBatch;
+
+impl<'a> BatchReader<'a> {
+    pub(crate) fn new(encoded: &'a [u8]) -> Self {
+        Self { rest: encoded }
+    }
+
+    fn read_entry(&mut self) -> Option<BatchEntry<'a>> {
+        let (header, rest) = self.rest.split_first_chunk::<HEADER_LEN>()?;
+        let field = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let kind = Kind::from_u8(header[0])?;
+        let (key, rest) = rest.split_at_checked(field(5) as usize)?;
+        let (value, rest) = rest.split_at_checked(field(9) as usize)?;
+        if key.len() > MAX_KEY_LEN || (kind == Kind::PutExpiring && value.len() < 8) {
+            return None;
+        }
+        self.rest = rest;
+        Some(BatchEntry {
+            kind,
+            keyspace: KeyspaceId(field(1)),
+            key,
+            value,
+        })
+    }
+}
+
+impl<'a> Iterator for BatchReader<'a> {
+    type Item = Result<BatchEntry<'a>, MalformedBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let entry = self.read_entry().ok_or(MalformedBatch);
+        if entry.is_err() {
+            self.rest = &[];
+        }
+        Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: KeyspaceId = KeyspaceId(1);
+    const B: KeyspaceId = KeyspaceId(2);
+
+    #[test]
+    fn entries_are_read_back_in_order() {
+        let mut batch = Batch::new();
+        batch.put(A, b"k1", b"v1").unwrap();
+        batch.delete(B, b"k2").unwrap();
+        batch.put_expiring(A, b"k3", b"v3", 7).unwrap();
+        batch.delete_range(A, b"a", b"c").unwrap();
+        batch.delete_range(A, b"a", b"a").unwrap();
+        let entries: Vec<_> = BatchReader::new(batch.encoded())
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(entries.len(), batch.len());
+        let entry = |kind, keyspace, key, value| BatchEntry {
+            kind,
+            keyspace,
+            key,
+            value,
+        };
+        assert_eq!(
+            entries,
+            [
+                entry(Kind::Put, A, b"k1", b"v1"),
+                entry(Kind::Delete, B, b"k2", b""),
+                entry(Kind::PutExpiring, A, b"k3", b"\x07\0\0\0\0\0\0\0v3"),
+                entry(Kind::RangeDelete, A, b"a", b"c"),
+            ]
+        );
+    }
+
+    #[test]
+    fn refused_entries_leave_the_batch_as_it_was() {
+        let mut batch = Batch::new();
+        assert!(batch.put(A, &vec![0; MAX_KEY_LEN + 1], b"").is_err());
+        assert!(batch.put(A, b"", &vec![0; MAX_VALUE_LEN + 1]).is_err());
+        assert!(batch.delete_range(A, b"b", b"a").is_err());
+        assert!(batch.is_empty() && batch.encoded_len() == 0);
+        batch
+            .put(A, &vec![0; MAX_KEY_LEN], &vec![0; MAX_VALUE_LEN])
+            .unwrap();
+        assert_eq!(batch.len(), 1);
+    }
+
+    #[test]
+    fn every_truncation_is_malformed_or_a_shorter_batch() {
+        let mut batch = Batch::new();
+        batch.put(A, b"key", b"value").unwrap();
+        batch.delete(A, b"other").unwrap();
+        let first = HEADER_LEN + 8;
+        for cut in 0..batch.encoded_len() {
+            let read: Result<Vec<_>, _> = BatchReader::new(&batch.encoded()[..cut]).collect();
+            assert_eq!(read.is_ok(), cut == 0 || cut == first, "cut at {cut}");
+        }
+    }
+}

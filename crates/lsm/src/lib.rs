@@ -1,0 +1,41 @@
+//! Ringwood's storage engine: a log-structured merge tree over plain bytes, usable alone as an
+//! embedded library.
+//!
+//! How to read it: [`key`] and [`batch`] say what is stored; [`commit`] is the one place that orders
+//! writes (append, sync, apply, publish) and [`read`] the one that looks a key up. Below them stand
+//! the log ([`wal`]), the [`memtable`], the tables ([`sstable`]) with their [`cache`], and the
+//! [`manifest`] that says which tables exist. [`compaction`] keeps levels in shape, [`iter`] merges
+//! sources into one order. [`db`] holds it all together and is where to start as a user.
+//!
+//! The engine has no threads of its own underneath: background work is a [`Job`](jobs::Job) that
+//! somebody takes and runs, be it the small pool of `Db::open` or a simulator.
+#![allow(dead_code)] // until the floors meet
+#![allow(rustdoc::private_intra_doc_links)]
+
+mod batch;
+mod cursor;
+mod error;
+mod key;
+mod options;
+mod slice;
+
+mod cache;
+mod commit;
+mod compaction;
+mod db;
+mod files;
+mod iter;
+mod jobs;
+mod manifest;
+mod memtable;
+mod range_tombstone;
+mod read;
+mod sstable;
+mod wal;
+
+pub use batch::{Batch, KeyspaceId};
+pub use cursor::ReadTier;
+pub use error::{Corruption, CorruptionKind, Error, Result};
+pub use key::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
+pub use options::{Compression, Durability, ExpiryFilter, KeyspaceOptions, Options};
+pub use slice::Slice;
