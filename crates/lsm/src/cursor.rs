@@ -82,3 +82,23 @@ impl<C: Cursor + ?Sized> Cursor for Box<C> {
         (**self).pin_value()
     }
 }
+
+/// How blocks are read on behalf of a get or a cursor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockRead {
+    pub(crate) tier: ReadTier,
+    /// Keep data blocks in the cache. Off for compactions and for exports: they pass once.
+    pub(crate) fill_cache: bool,
+    /// Read this many bytes ahead when moving through blocks in order; 0: decide by the access pattern.
+    pub(crate) read_ahead: usize,
+}
+
+impl Default for BlockRead {
+    fn default() -> Self {
+        Self {
+            tier: ReadTier::Disk,
+            fill_cache: true,
+            read_ahead: 0,
+        }
+    }
+}

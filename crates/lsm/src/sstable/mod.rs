@@ -1,1 +1,5 @@
-//! skeleton
+//! Sorted string tables: immutable files of entries in order.
+
+mod meta;
+
+pub(crate) use meta::TableMeta;
