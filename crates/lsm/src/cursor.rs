@@ -1,7 +1,7 @@
 //! What every sorted source of entries can do: memtable, block, table, level, merge.
 
 use crate::error::Result;
-use crate::key::InternalKey;
+use crate::key::{InternalKey, SeqNo};
 use crate::slice::Slice;
 
 /// Whether a read may wait for the disk.
@@ -40,6 +40,17 @@ pub(crate) trait Cursor: Send {
     /// Goes one entry back.
     fn prev(&mut self) -> Result<()>;
 
+    /// Goes on, possibly passing over entries before `target` that are older than `seq`; never over
+    /// others, nor beyond `target`. A source that cannot tell stays where it is.
+    fn skip_older(&mut self, _seq: SeqNo, _target: InternalKey<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`Cursor::skip_older`], going back over entries behind `target`.
+    fn skip_older_back(&mut self, _seq: SeqNo, _target: InternalKey<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// The entry's key.
     fn key(&self) -> InternalKey<'_>;
 
@@ -71,6 +82,12 @@ impl<C: Cursor + ?Sized> Cursor for Box<C> {
     }
     fn prev(&mut self) -> Result<()> {
         (**self).prev()
+    }
+    fn skip_older(&mut self, seq: SeqNo, target: InternalKey<'_>) -> Result<()> {
+        (**self).skip_older(seq, target)
+    }
+    fn skip_older_back(&mut self, seq: SeqNo, target: InternalKey<'_>) -> Result<()> {
+        (**self).skip_older_back(seq, target)
     }
     fn key(&self) -> InternalKey<'_> {
         (**self).key()
