@@ -13,6 +13,7 @@ use ringwood_env::UnixMillis;
 use crate::batch::{Batch, KeyspaceId};
 use crate::cursor::ReadTier;
 use crate::error::{Error, Result};
+use crate::iter::Iter;
 use crate::jobs::Job;
 use crate::key::SeqNo;
 use crate::options::{Durability, KeyspaceOptions, Options};
@@ -291,49 +292,6 @@ impl Keyspace {
         options: &ReadOptions<'_>,
     ) -> Result<Iter> {
         todo!("{range:?} {options:?}")
-    }
-}
-
-/// Stands for `iter::Iter` until it lands.
-#[derive(Debug)]
-pub struct Iter {}
-
-#[allow(missing_docs, clippy::missing_errors_doc)]
-impl Iter {
-    pub fn valid(&self) -> bool {
-        todo!()
-    }
-    pub fn seek_to_first(&mut self) -> Result<()> {
-        todo!()
-    }
-    pub fn seek_to_last(&mut self) -> Result<()> {
-        todo!()
-    }
-    /// First key at or behind.
-    pub fn seek(&mut self, key: &[u8]) -> Result<()> {
-        todo!("{key:?}")
-    }
-    /// Last key at or before.
-    pub fn seek_back(&mut self, key: &[u8]) -> Result<()> {
-        todo!("{key:?}")
-    }
-    pub fn next(&mut self) -> Result<()> {
-        todo!()
-    }
-    pub fn prev(&mut self) -> Result<()> {
-        todo!()
-    }
-    pub fn key(&self) -> &[u8] {
-        todo!()
-    }
-    pub fn value(&self) -> &[u8] {
-        todo!()
-    }
-    pub fn pin_value(&self) -> Slice {
-        todo!()
-    }
-    pub fn deadline(&self) -> Option<UnixMillis> {
-        todo!()
     }
 }
 

@@ -35,8 +35,9 @@ mod wal;
 
 pub use batch::{Batch, KeyspaceId};
 pub use cursor::ReadTier;
-pub use db::{Db, Found, Iter, Keyspace, ReadOptions, Snapshot, Ticket, Update};
+pub use db::{Db, Found, Keyspace, ReadOptions, Snapshot, Ticket, Update};
 pub use error::{Corruption, CorruptionKind, Error, Result};
+pub use iter::{Entries, Iter};
 pub use jobs::Job;
 pub use key::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
 pub use options::{Compression, Durability, ExpiryFilter, KeyspaceOptions, Options};
