@@ -15,8 +15,12 @@ pub mod latch;
 pub mod random;
 pub mod real;
 
+#[cfg(feature = "faulty")]
+pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock, UnixMillis};
 pub use disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
 pub use latch::LatchedDisk;
+#[cfg(feature = "faulty")]
+pub use random::SeededRandom;
 pub use random::{Random, SystemRandom};
 pub use real::RealDisk;
