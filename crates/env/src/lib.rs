@@ -19,6 +19,8 @@ pub mod real;
 pub use clock::ManualClock;
 pub use clock::{Clock, SystemClock, UnixMillis};
 pub use disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
+#[cfg(feature = "faulty")]
+pub use faulty::{CrashMode, FaultPlan, FaultyDisk};
 pub use latch::LatchedDisk;
 #[cfg(feature = "faulty")]
 pub use random::SeededRandom;
