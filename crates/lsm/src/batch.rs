@@ -14,7 +14,7 @@ use crate::key::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
 const HEADER_LEN: usize = 13;
 
 /// Names a keyspace in files. Never used again after a drop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyspaceId(pub(crate) u32);
 
 /// Changes to any keyspaces of one store that happen together or not at all.

@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Names a file of a store; issued once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +32,29 @@ impl FileNumber {
 impl fmt::Display for FileNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:06}", self.0)
+    }
+}
+
+/// Issues the numbers of a store's files.
+///
+/// The manifest notes with each of its records how far it has come, so that a number the manifest
+/// speaks of is never issued again; opening a store also passes by every name in the directory.
+#[derive(Debug)]
+pub(crate) struct FileNumbers(AtomicU64);
+
+impl FileNumbers {
+    pub(crate) const fn starting_at(next: FileNumber) -> Self {
+        Self(AtomicU64::new(next.0))
+    }
+
+    /// A number that was never issued before.
+    pub(crate) fn issue(&self) -> FileNumber {
+        FileNumber(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number that is issued next; all below it were.
+    pub(crate) fn next(&self) -> FileNumber {
+        FileNumber(self.0.load(Ordering::Relaxed))
     }
 }
 

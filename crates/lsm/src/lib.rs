@@ -24,6 +24,8 @@ mod commit;
 mod compaction;
 mod db;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod iter;
 mod jobs;
 mod manifest;
