@@ -1,1 +1,31 @@
-//! skeleton
+//! The nouns of Ringwood: ids, the ring, versions, hybrid time and the stored record.
+//!
+//! Read in this order: [`id`] names things; [`ring`] says which partition a key belongs to;
+//! [`dot`] and [`version`] say which write is meant and what it replaces; [`hlc`] is the time that
+//! last-write-wins compares; [`record`] is how a value lies in the store; [`context`] is how a
+//! version travels through a client and back.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number; everything that parses bytes is
+//! total: any input gives a value or an error.
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod bytes;
+pub mod context;
+pub mod dot;
+pub mod hlc;
+pub mod id;
+pub mod record;
+pub mod ring;
+pub mod version;
+
+pub use context::ContextError;
+pub use dot::{Dot, Incarnation};
+pub use hlc::{Hlc, HybridClock, SkewTooLarge};
+pub use id::{Epoch, NamespaceId, NodeId, PartitionId};
+pub use record::{Record, RecordError, RecordHead};
+pub use ring::{PartitionCount, Ring, Routing};
+pub use version::{Version, VersionVector};
