@@ -10,13 +10,19 @@ mod current;
 mod edit;
 mod frame;
 mod log;
+mod run;
 mod state;
+mod table;
+mod version;
 
 pub(crate) use edit::Edit;
 pub(crate) use log::Manifest;
 #[cfg(any(test, fuzzing))]
 pub(crate) use log::fuzz_decode;
+pub(crate) use run::{Overlap, SortedRun};
 pub(crate) use state::{InvalidEdit, KeyspaceState, LogPart, State};
+pub(crate) use table::{ObsoleteFiles, Table};
+pub(crate) use version::{Version, end_of};
 
 /// Levels of a keyspace: L0, where flushes go, to L6, the lowest.
 pub(crate) const LEVELS: usize = 7;

@@ -1,0 +1,165 @@
+//! Tables in key order that do not overlap: a level, or a sublevel of L0.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::manifest::table::Table;
+
+/// Tables in key order that do not overlap. No user key lies in two of them.
+#[derive(Debug, Default)]
+pub(crate) struct SortedRun {
+    tables: Vec<Arc<Table>>,
+    fences: Fences,
+    /// Those with range deletes, in the same order: mostly none.
+    range_deletes: Vec<Arc<Table>>,
+    len: u64,
+}
+
+/// Tables that overlap where they must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overlap;
+
+impl SortedRun {
+    /// A run of tables in any order.
+    pub(crate) fn new(mut tables: Vec<Arc<Table>>) -> Result<Self, Overlap> {
+        tables.sort_unstable_by(|a, b| a.smallest().cmp(&b.smallest()));
+        Self::of_sorted(tables)
+    }
+
+    fn of_sorted(tables: Vec<Arc<Table>>) -> Result<Self, Overlap> {
+        let apart = |pair: &[Arc<Table>]| !pair[0].reaches(pair[1].smallest().user);
+        if !tables.windows(2).all(apart) {
+            return Err(Overlap);
+        }
+        Ok(Self {
+            fences: Fences::new(&tables),
+            range_deletes: tables
+                .iter()
+                .filter(|table| table.range_deletes > 0)
+                .map(Arc::clone)
+                .collect(),
+            len: tables.iter().map(|table| table.len).sum(),
+            tables,
+        })
+    }
+
+    /// This run without the tables for which `goes` holds and with `added`, which are sorted.
+    pub(crate) fn with(
+        &self,
+        added: Vec<Arc<Table>>,
+        goes: impl Fn(&Table) -> bool,
+    ) -> Result<Self, Overlap> {
+        let mut tables = Vec::with_capacity(self.tables.len() + added.len());
+        let mut added = added.into_iter().peekable();
+        for table in self.tables.iter().filter(|table| !goes(table)) {
+            while let Some(new) = added.next_if(|new| new.smallest() < table.smallest()) {
+                tables.push(new);
+            }
+            tables.push(Arc::clone(table));
+        }
+        tables.extend(added);
+        Self::of_sorted(tables)
+    }
+
+    /// Puts a table in its place, where it overlaps no other.
+    pub(crate) fn insert(&mut self, table: Arc<Table>) -> Result<(), Overlap> {
+        *self = self.with(vec![table], |_| false)?;
+        Ok(())
+    }
+
+    pub(crate) fn tables(&self) -> &[Arc<Table>] {
+        &self.tables
+    }
+
+    /// Bytes of all files.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    /// The table that `user` would be in.
+    #[inline]
+    pub(crate) fn table_for(&self, user: &[u8]) -> Option<&Arc<Table>> {
+        let table = self
+            .tables
+            .get(self.fences.first_reaching(user, &self.tables))?;
+        (table.smallest().user <= user).then_some(table)
+    }
+
+    /// The tables that may hold user keys from `start` up to `end`.
+    pub(crate) fn overlapping(&self, start: &[u8], end: Bound<&[u8]>) -> &[Arc<Table>] {
+        let first = self.fences.first_reaching(start, &self.tables);
+        overlapping_from(&self.tables[first..], end)
+    }
+
+    /// As [`SortedRun::overlapping`], only those with range deletes.
+    pub(crate) fn range_deletes(&self, start: &[u8], end: Bound<&[u8]>) -> &[Arc<Table>] {
+        let tables = &self.range_deletes;
+        let first = tables.partition_point(|table| !table.reaches(start));
+        overlapping_from(&tables[first..], end)
+    }
+}
+
+fn overlapping_from<'a>(tables: &'a [Arc<Table>], end: Bound<&[u8]>) -> &'a [Arc<Table>] {
+    let len = tables.partition_point(|table| {
+        let smallest = table.smallest().user;
+        match end {
+            Bound::Included(end) => smallest <= end,
+            Bound::Excluded(end) => smallest < end,
+            Bound::Unbounded => true,
+        }
+    });
+    &tables[..len]
+}
+
+/// Eight bytes of each table's last key, side by side, so that a search among thousands of tables
+/// touches few cache lines: whole keys lie three pointers away, each.
+///
+/// The eight bytes are those behind what all keys of the run have in common.
+#[derive(Debug, Default)]
+struct Fences {
+    common: Vec<u8>,
+    fences: Vec<u64>,
+}
+
+impl Fences {
+    fn new(tables: &[Arc<Table>]) -> Self {
+        let (Some(first), Some(last)) = (tables.first(), tables.last()) else {
+            return Self::default();
+        };
+        let (first, last) = (first.smallest().user, last.largest().user);
+        let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        Self {
+            common: first[..common].to_vec(),
+            fences: tables
+                .iter()
+                .map(|table| fence(&table.largest().user[common..]))
+                .collect(),
+        }
+    }
+
+    /// Index of the first table whose keys go as far as `user`; the number of tables where none does.
+    #[inline]
+    fn first_reaching(&self, user: &[u8], tables: &[Arc<Table>]) -> usize {
+        let Some(rest) = user.strip_prefix(&*self.common) else {
+            let before_all = user < &*self.common;
+            return if before_all { 0 } else { tables.len() };
+        };
+        let wanted = fence(rest);
+        let begin = self.fences.partition_point(|fence| *fence < wanted);
+        let same = self.fences[begin..].partition_point(|fence| *fence == wanted);
+        let undecided = &tables[begin..begin + same];
+        begin + undecided.partition_point(|table| !table.reaches(user))
+    }
+}
+
+/// The first eight bytes as a number that sorts like them.
+fn fence(key: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let len = key.len().min(8);
+    bytes[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(bytes)
+}

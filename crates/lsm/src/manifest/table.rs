@@ -1,0 +1,97 @@
+//! A table that exists, and its file's end.
+
+use std::mem;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::files::FileNumber;
+use crate::sstable::TableMeta;
+
+/// A table that some version names.
+///
+/// Versions share tables; a table's file may go when the manifest no longer names it and the last
+/// version that does is dropped.
+#[derive(Debug)]
+pub(crate) struct Table {
+    meta: Arc<TableMeta>,
+    obsolete: AtomicBool,
+    obsolete_files: Arc<ObsoleteFiles>,
+}
+
+impl Table {
+    pub(crate) fn new(meta: Arc<TableMeta>, obsolete_files: Arc<ObsoleteFiles>) -> Arc<Self> {
+        Arc::new(Self {
+            meta,
+            obsolete: AtomicBool::new(false),
+            obsolete_files,
+        })
+    }
+
+    /// What the manifest knows of it.
+    pub(crate) fn meta(&self) -> &Arc<TableMeta> {
+        &self.meta
+    }
+
+    /// Says that the manifest durably no longer names the table: its file goes with the last user.
+    pub(crate) fn mark_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+}
+
+impl Deref for Table {
+    type Target = TableMeta;
+
+    fn deref(&self) -> &TableMeta {
+        &self.meta
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if *self.obsolete.get_mut() {
+            self.obsolete_files.push(self.meta.number);
+        }
+    }
+}
+
+/// Files of tables that nobody uses any more, waiting for a background job to remove them.
+#[derive(Debug, Default)]
+pub(crate) struct ObsoleteFiles(Mutex<Vec<FileNumber>>);
+
+impl ObsoleteFiles {
+    /// Takes all that wait.
+    pub(crate) fn take(&self) -> Vec<FileNumber> {
+        mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds a table that was never, or is no longer, part of a version.
+    pub(crate) fn push(&self, number: FileNumber) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push(number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::edit::tests::meta;
+
+    #[test]
+    fn a_file_goes_with_the_last_user_of_an_obsolete_table() {
+        let files = Arc::new(ObsoleteFiles::default());
+        let table = |number| {
+            let meta = meta(number, [b"a", b"b"], [1, 2]);
+            Table::new(Arc::new(meta), Arc::clone(&files))
+        };
+        let (kept, removed) = (table(1), table(2));
+        let reader = Arc::clone(&removed);
+        removed.mark_obsolete();
+        drop(removed);
+        assert!(files.take().is_empty(), "a reader has it");
+        drop(reader);
+        drop(kept);
+        assert_eq!(files.take(), [FileNumber::new(2)]);
+        assert!(files.take().is_empty());
+    }
+}
