@@ -40,7 +40,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// As the operating system's `open`; see [`OpenMode`].
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Creates a directory and all its parents; nothing happens where it exists.
+    /// Creates a directory and all its parents; nothing happens where it exists. Each new name is
+    /// durable after [`sync_dir`](Self::sync_dir) of the directory above it: that is the caller's.
     ///
     /// # Errors
     /// As `mkdir`.
@@ -58,7 +59,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// `NotFound` where there is none.
     fn file_len(&self, path: &Path) -> io::Result<u64>;
 
-    /// Gives `from` the name `to` atomically, replacing what bore it.
+    /// Gives `from` the name `to` atomically, replacing what bore it. After a crash before the
+    /// directory is synced it has the old name or the new one.
     ///
     /// # Errors
     /// As `rename`.
@@ -113,7 +115,7 @@ pub trait DiskFile: Debug + Send + Sync {
     /// Writes all of `buf` at `offset`, extending the file where needed.
     ///
     /// # Errors
-    /// As `pwrite`. Any part may have been written.
+    /// As `pwrite`. Any part may have been written, also where the disk is full.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
     /// Makes everything written so far durable, with the length needed to read it back.

@@ -1,4 +1,7 @@
 //! The machine's own disk.
+//!
+//! *Direct I/O*: a file system may take `O_DIRECT` in `open` and refuse it in the first access, so
+//! opening tries one read. A direct access that the kernel cuts short goes on at whole blocks only.
 
 #![allow(clippy::disallowed_methods)] // the one place that touches the file system
 
@@ -10,7 +13,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, flock, statvfs};
 
-use crate::disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
+use crate::disk::{DIRECT_ALIGNMENT, DirEntry, Disk, DiskFile, DiskLock, OpenMode};
 
 /// The machine's own disk.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,14 +36,21 @@ impl Disk for RealDisk {
                 options.write(true).custom_flags(flags);
             }
         }
-        let file = options.open(path).map_err(|error| match error.kind() {
-            // What open(2) says where the file system has no direct I/O.
-            io::ErrorKind::InvalidInput if mode == OpenMode::DirectSync => {
-                io::Error::new(io::ErrorKind::Unsupported, error)
+        let direct = mode == OpenMode::DirectSync;
+        let opened = options.open(path).and_then(|file| {
+            if direct {
+                file.read_at(&mut Block([0; DIRECT_ALIGNMENT]).0, 0)?;
             }
-            _ => error,
-        })?;
-        Ok(Arc::new(RealFile(file)))
+            Ok(RealFile { file, direct })
+        });
+        match opened {
+            Ok(file) => Ok(Arc::new(file)),
+            // What a file system without direct I/O says, or one with larger blocks than ours.
+            Err(error) if direct && error.kind() == io::ErrorKind::InvalidInput => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, error))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -48,17 +58,22 @@ impl Disk for RealDisk {
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        fs::read_dir(path)?
-            .map(|entry| {
-                let entry = entry?;
-                let metadata = entry.metadata()?;
-                Ok(DirEntry {
-                    name: entry.file_name().to_string_lossy().into_owned(),
-                    len: if metadata.is_dir() { 0 } else { metadata.len() },
-                    is_dir: metadata.is_dir(),
-                })
-            })
-            .collect()
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                // Removed since it was listed: another thread deletes an obsolete file.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            entries.push(DirEntry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                len: if metadata.is_dir() { 0 } else { metadata.len() },
+                is_dir: metadata.is_dir(),
+            });
+        }
+        Ok(entries)
     }
 
     fn file_len(&self, path: &Path) -> io::Result<u64> {
@@ -82,7 +97,11 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        let directory = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::DIRECTORY.bits().cast_signed())
+            .open(path)?;
+        directory.sync_all()
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
@@ -101,42 +120,72 @@ impl Disk for RealDisk {
     }
 }
 
+/// Memory that direct I/O takes.
+#[repr(align(4096))]
+struct Block([u8; DIRECT_ALIGNMENT]);
+
+const _: () = assert!(align_of::<Block>() == DIRECT_ALIGNMENT);
+
 #[derive(Debug)]
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    direct: bool,
+}
 
 impl DiskFile for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buf.len() {
-            match self.0.read_at(&mut buf[filled..], offset + filled as u64) {
+            match self
+                .file
+                .read_at(&mut buf[filled..], offset + filled as u64)
+            {
                 Ok(0) => break,
                 Ok(n) => filled += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
+            }
+            // A direct read stops inside a block only where the file ends; going on from there
+            // would be refused as unaligned.
+            if self.direct && !filled.is_multiple_of(DIRECT_ALIGNMENT) {
+                break;
             }
         }
         Ok(filled)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(buf, offset)
+        if !self.direct {
+            return self.file.write_all_at(buf, offset);
+        }
+        let mut written = 0;
+        while written < buf.len() {
+            match self.file.write_at(&buf[written..], offset + written as u64) {
+                // Cut short, as by a full disk: the next call, from a whole block, says why.
+                Ok(n) if n >= DIRECT_ALIGNMENT => written += n - n % DIRECT_ALIGNMENT,
+                Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn will_need(&self, offset: u64, len: u64) {
         let _ = fadvise(
-            &self.0,
+            &self.file,
             offset,
             std::num::NonZero::new(len),
             Advice::WillNeed,
@@ -145,7 +194,7 @@ impl DiskFile for RealFile {
 
     fn will_not_need(&self, offset: u64, len: u64) {
         let _ = fadvise(
-            &self.0,
+            &self.file,
             offset,
             std::num::NonZero::new(len),
             Advice::DontNeed,
@@ -160,3 +209,6 @@ struct RealLock {
 }
 
 impl DiskLock for RealLock {}
+
+#[cfg(test)]
+mod tests;
