@@ -258,3 +258,6 @@ impl FaultyDisk {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

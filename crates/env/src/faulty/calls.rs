@@ -113,9 +113,13 @@ impl Disk for FaultyDisk {
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, to) = (&plain(from), &plain(to));
         self.call(Operation::Link, from, |machine| {
-            let inode = machine.names.file(from)?;
+            let linked = machine.names.get(&machine.names.locate(from)?);
+            let linked = linked.ok_or(io::ErrorKind::NotFound)?;
             let key = vacant(machine, to)?;
-            machine.names.bind(key, inode);
+            match linked {
+                Node::File(inode) => machine.names.bind(key, inode),
+                Node::Dir(_) => return Err(io::ErrorKind::PermissionDenied.into()),
+            }
             Ok(())
         })
     }

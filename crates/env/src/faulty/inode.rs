@@ -314,3 +314,6 @@ fn pieces(at: usize, len: usize) -> impl Iterator<Item = Range<usize>> {
         (!piece.is_empty()).then_some(piece)
     })
 }
+
+#[cfg(test)]
+mod tests;

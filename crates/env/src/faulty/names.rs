@@ -103,13 +103,17 @@ impl Names {
         if replaced == Some(node) {
             return Ok(()); // two names of one file: POSIX leaves both
         }
+        // In the order in which Linux checks.
         match (node, replaced) {
+            (Node::Dir(dir), _) if self.is_within(to.0, dir) => Err(io::ErrorKind::InvalidInput),
+            (_, Some(Node::Dir(old))) if self.is_within(from.0, old) => {
+                Err(io::ErrorKind::DirectoryNotEmpty)
+            }
             (Node::Dir(_), Some(Node::File(_))) => Err(io::ErrorKind::NotADirectory),
             (Node::File(_), Some(Node::Dir(_))) => Err(io::ErrorKind::IsADirectory),
             (_, Some(Node::Dir(old))) if !self.is_empty_dir(old) => {
                 Err(io::ErrorKind::DirectoryNotEmpty)
             }
-            (Node::Dir(dir), _) if self.is_within(to.0, dir) => Err(io::ErrorKind::InvalidInput),
             _ => Ok(()),
         }?;
         self.change(vec![(from, None), (to, Some(node))]);
@@ -118,11 +122,15 @@ impl Names {
 
     pub(super) fn create_dir_all(&mut self, path: &str) -> io::Result<()> {
         let mut dir = ROOT;
-        for name in path.split('/').filter(|name| !name.is_empty()) {
+        let mut names = path.split('/').filter(|name| !name.is_empty()).peekable();
+        while let Some(name) = names.next() {
             let key = (dir, name.to_owned());
             dir = match self.get(&key) {
                 Some(Node::Dir(next)) => next,
-                Some(Node::File(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
+                Some(Node::File(_)) if names.peek().is_none() => {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
                 None => {
                     self.made += 1;
                     let next = DirId(self.made);
