@@ -8,6 +8,7 @@
 //! internal key   user key | trailer u64 little-endian
 //! trailer        sequence number (56 bits) << 8 | kind
 //! expiring value deadline u64 little-endian, milliseconds since the epoch | value
+//! deleted value  empty; or the deadline u64, where a compaction deleted what had expired
 //! ```
 
 use std::cmp::Ordering;

@@ -31,6 +31,7 @@ mod jobs;
 mod manifest;
 mod memtable;
 mod range_tombstone;
+mod rate;
 mod read;
 mod sstable;
 mod wal;

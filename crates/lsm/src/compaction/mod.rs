@@ -1,1 +1,6 @@
-//! skeleton
+//! Keeps levels in shape: [`job`] rewrites tables, [`retain`] says which entries are kept, and
+//! [`output`] where the new tables end.
+
+pub(crate) mod job;
+pub(crate) mod output;
+pub(crate) mod retain;

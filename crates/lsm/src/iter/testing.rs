@@ -1,17 +1,20 @@
 //! Sources in memory, and a walk that compares any two cursors step by step.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
+use ringwood_env::UnixMillis;
 
 use crate::cursor::Cursor;
 use crate::error::{Corruption, CorruptionKind, Error, Result};
 use crate::files::FileNumber;
 use crate::iter::level::Run;
-use crate::key::{InternalKey, Kind, SeqNo};
+use crate::key::{InternalKey, Kind, SeqNo, split_deadline};
+use crate::range_tombstone::{RangeTombstone, RangeTombstones};
 use crate::slice::Slice;
 use crate::sstable::TableMeta;
 
@@ -167,14 +170,71 @@ impl Cursor for VecCursor {
     }
 }
 
-/// A run of tables in memory that counts how many were opened.
-#[derive(Clone)]
+/// A table in memory.
+#[derive(Debug)]
+pub(crate) struct TestTable {
+    pub(crate) meta: TableMeta,
+    pub(crate) entries: Arc<Vec<Entry>>,
+    pub(crate) ranges: Arc<RangeTombstones>,
+}
+
+impl TestTable {
+    /// Describes it as a manifest would; there must be an entry or a range delete.
+    pub(crate) fn new(number: FileNumber, entries: Vec<Entry>, ranges: RangeTombstones) -> Self {
+        assert!(entries.is_sorted());
+        let tombstones: Vec<_> = ranges.tombstones().collect();
+        let points = entries.iter().map(|entry| entry.key().to_vec());
+        let encode = |user, seq| InternalKey::new(user, seq, Kind::RangeDelete).to_vec();
+        let starts = tombstones.iter().map(|t| encode(&t.start, t.seq));
+        let ends = tombstones.iter().map(|t| encode(&t.end, SeqNo::MAX));
+        let by_order =
+            |a: &Vec<u8>, b: &Vec<u8>| InternalKey::decode(a).cmp(&InternalKey::decode(b));
+        let seqs = entries.iter().map(|entry| entry.seq);
+        let seqs = seqs.chain(tombstones.iter().map(|t| t.seq));
+        let deletes = entries.iter().filter(|entry| entry.kind == Kind::Delete);
+        let meta = TableMeta {
+            number,
+            len: entries.iter().map(entry_len).sum(),
+            smallest: points.clone().chain(starts).min_by(by_order).unwrap(),
+            largest: points.chain(ends).max_by(by_order).unwrap(),
+            first_seq: seqs.clone().min().unwrap(),
+            last_seq: seqs.max().unwrap(),
+            entries: entries.len() as u64,
+            deletes: deletes.count() as u64,
+            range_deletes: tombstones.len() as u64,
+            deadlines: None,
+            raw_key_len: 0,
+            raw_value_len: 0,
+            created_at_ms: 0,
+        };
+        Self {
+            meta,
+            entries: Arc::new(entries),
+            ranges: Arc::new(ranges),
+        }
+    }
+}
+
+/// Bytes an entry takes in a table in memory.
+pub(crate) fn entry_len(entry: &Entry) -> u64 {
+    (entry.user.len() + entry.value.len() + 8) as u64
+}
+
+/// A run of tables in memory that counts how often one was opened.
+#[derive(Clone, Debug)]
 pub(crate) struct TestRun {
-    tables: Vec<(TableMeta, Arc<Vec<Entry>>)>,
-    pub(crate) opened: Arc<AtomicU32>,
+    tables: Vec<Arc<TestTable>>,
+    opened: Arc<AtomicU32>,
 }
 
 impl TestRun {
+    pub(crate) fn new(tables: Vec<Arc<TestTable>>) -> Self {
+        Self {
+            tables,
+            opened: Arc::default(),
+        }
+    }
+
     /// Cuts sorted entries into tables of about `table_len`, never within a user key.
     pub(crate) fn cut(entries: &[Entry], table_len: usize) -> Self {
         let mut tables = Vec::new();
@@ -188,13 +248,9 @@ impl TestRun {
         if !table.is_empty() {
             tables.push(table);
         }
-        Self {
-            tables: tables
-                .into_iter()
-                .map(|t| (meta_of(&t), Arc::new(t)))
-                .collect(),
-            opened: Arc::default(),
-        }
+        let number = FileNumber::new(1);
+        let table = |entries| TestTable::new(number, entries, RangeTombstones::default());
+        Self::new(tables.into_iter().map(table).map(Arc::new).collect())
     }
 
     pub(crate) fn opened(&self) -> u32 {
@@ -202,43 +258,58 @@ impl TestRun {
     }
 }
 
-/// What a manifest would say of a table of these entries; it is not empty.
-pub(crate) fn meta_of(entries: &[Entry]) -> TableMeta {
-    let seqs = entries.iter().map(|entry| entry.seq);
-    let count = |kind| entries.iter().filter(|entry| entry.kind == kind).count() as u64;
-    TableMeta {
-        number: FileNumber::new(1),
-        len: 0,
-        smallest: entries[0].key().to_vec(),
-        largest: entries[entries.len() - 1].key().to_vec(),
-        first_seq: seqs.clone().min().unwrap(),
-        last_seq: seqs.max().unwrap(),
-        entries: entries.len() as u64,
-        deletes: count(Kind::Delete),
-        range_deletes: 0,
-        deadlines: None,
-        raw_key_len: 0,
-        raw_value_len: 0,
-        created_at_ms: 0,
-    }
-}
-
 impl Run for TestRun {
-    type Table = (TableMeta, Arc<Vec<Entry>>);
+    type Table = Arc<TestTable>;
     type Cursor = VecCursor;
 
-    fn tables(&self) -> &[Self::Table] {
+    fn tables(&self) -> &[Arc<TestTable>] {
         &self.tables
     }
 
-    fn meta(table: &Self::Table) -> &TableMeta {
-        &table.0
+    fn meta(table: &Arc<TestTable>) -> &TableMeta {
+        &table.meta
     }
 
-    fn open(&self, table: &Self::Table) -> Result<VecCursor> {
+    fn open(&self, table: &Arc<TestTable>) -> Result<VecCursor> {
         self.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(VecCursor::shared(Arc::clone(&table.1)))
+        Ok(VecCursor::shared(Arc::clone(&table.entries)))
     }
+}
+
+/// What a reader sees at `at` when it is `now`, computed the slow way: values and deadlines.
+pub(crate) fn visible(
+    entries: &[Entry],
+    ranges: &[RangeTombstone],
+    at: SeqNo,
+    now: UnixMillis,
+) -> BTreeMap<Vec<u8>, (Vec<u8>, Option<UnixMillis>)> {
+    let mut newest: BTreeMap<&[u8], &Entry> = BTreeMap::new();
+    for entry in entries.iter().filter(|entry| entry.seq <= at) {
+        let known = newest.entry(&entry.user).or_insert(entry);
+        if entry.seq > known.seq {
+            *known = entry;
+        }
+    }
+    let covered = |entry: &Entry| {
+        ranges.iter().any(|range| {
+            (&range.start..&range.end).contains(&&entry.user)
+                && range.seq > entry.seq
+                && range.seq <= at
+        })
+    };
+    newest.retain(|_, entry| entry.kind != Kind::Delete && !covered(entry));
+    let shown = newest.into_values().filter_map(|entry| {
+        let (deadline, value) = match entry.kind {
+            Kind::PutExpiring => {
+                let (deadline, value) = split_deadline(&entry.value).unwrap();
+                (Some(deadline), value)
+            }
+            _ => (None, &entry.value[..]),
+        };
+        let lives = deadline.is_none_or(|deadline| deadline > now);
+        lives.then(|| (entry.user.clone(), (value.to_vec(), deadline)))
+    });
+    shown.collect()
 }
 
 /// One move of a walk.

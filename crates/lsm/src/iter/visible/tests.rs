@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Error;
-use crate::iter::testing::{Entry, TestRun, VecCursor, any_entries, any_key};
+use crate::iter::testing::{Entry, TestRun, VecCursor, any_entries, any_key, visible};
 use crate::iter::{LevelCursor, MergeCursor};
 use crate::range_tombstone::RangeTombstone;
 
@@ -46,37 +46,8 @@ struct Model {
 
 impl Model {
     fn new(entries: &[Entry], ranges: &[RangeTombstone], view: &View, now: UnixMillis) -> Self {
-        let mut newest: BTreeMap<&[u8], &Entry> = BTreeMap::new();
-        for entry in entries.iter().filter(|entry| entry.seq <= view.at) {
-            let known = newest.entry(&entry.user).or_insert(entry);
-            if entry.seq > known.seq {
-                *known = entry;
-            }
-        }
-        let covered = |entry: &Entry| {
-            ranges.iter().any(|range| {
-                (&range.start..&range.end).contains(&&entry.user)
-                    && range.seq > entry.seq
-                    && range.seq <= view.at
-            })
-        };
-        let mut shown = BTreeMap::new();
-        for entry in newest.into_values() {
-            let outside = is_below(&view.lower, &entry.user) || is_above(&view.upper, &entry.user);
-            if outside || entry.kind == Kind::Delete || covered(entry) {
-                continue;
-            }
-            let (deadline, value) = match entry.kind {
-                Kind::PutExpiring => {
-                    let (deadline, value) = split_deadline(&entry.value).unwrap();
-                    (Some(deadline), value)
-                }
-                _ => (None, &entry.value[..]),
-            };
-            if deadline.is_none_or(|deadline| deadline > now) {
-                shown.insert(entry.user.clone(), (value.to_vec(), deadline));
-            }
-        }
+        let mut shown = visible(entries, ranges, view.at, now);
+        shown.retain(|key, _| !is_below(&view.lower, key) && !is_above(&view.upper, key));
         Self { shown, at: None }
     }
 
