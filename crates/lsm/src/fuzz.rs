@@ -6,3 +6,8 @@ use std::path::Path;
 pub fn manifest(bytes: &[u8]) {
     crate::manifest::fuzz_decode(Path::new("MANIFEST-000001"), bytes);
 }
+
+/// Replays arbitrary bytes as the frames of a log segment: an error, or groups without a gap.
+pub fn log_segment(bytes: &[u8]) {
+    crate::wal::fuzz::fuzz_log_segment(bytes);
+}
