@@ -34,6 +34,7 @@ mod range_tombstone;
 mod rate;
 mod read;
 mod sstable;
+mod sync;
 mod wal;
 
 pub use batch::{Batch, KeyspaceId};

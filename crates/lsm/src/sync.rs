@@ -1,0 +1,10 @@
+//! The primitives of our lock-free code: the standard ones, or those of a model checker.
+//!
+//! Built with `RUSTFLAGS='--cfg shuttle'`, every operation on them is a place where the checker may
+//! switch to another thread. Only such modules import from here.
+
+#[cfg(not(shuttle))]
+pub(crate) use std::sync::{Mutex, atomic};
+
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::{Mutex, atomic};
