@@ -145,8 +145,8 @@ impl DiskFile for RealFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            // A direct read stops inside a block only where the file ends; going on from there
-            // would be refused as unaligned.
+            // A direct read stops inside a block only where the file ends; some file systems
+            // refuse to go on from there, for it is not aligned.
             if self.direct && !filled.is_multiple_of(DIRECT_ALIGNMENT) {
                 break;
             }

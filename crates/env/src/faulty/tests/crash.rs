@@ -58,6 +58,12 @@ fn what_is_synced_in_a_directory_is_lost_with_the_directory() {
         paths_left(&disk, CrashMode::Subset),
         sets([&[], &["d/e/a"]])
     );
+    let image = disk.image(1);
+    image.crash(CrashMode::LoseAll);
+    assert!(
+        image.shared.machine().inodes.is_empty(),
+        "its space is free"
+    );
     disk.sync_dir(Path::new("d")).unwrap();
     sync_root(&disk);
     assert_eq!(paths_left(&disk, CrashMode::LoseAll), sets([&["d/e/a"]]));
