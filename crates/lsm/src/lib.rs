@@ -24,6 +24,7 @@ mod commit;
 mod compaction;
 mod db;
 mod files;
+mod flush;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod iter;

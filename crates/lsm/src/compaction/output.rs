@@ -33,6 +33,39 @@ pub(crate) struct Boundary {
     pub(crate) len: u64,
 }
 
+/// How many tables' worth of the level below one table may overlap.
+const OVERLAP_RATIO: u64 = 10;
+
+impl Cuts {
+    /// Tables of `target_len` that end where those of the level below do, if they are half full, and
+    /// that overlap few of them.
+    pub(crate) fn beside<'t>(
+        target_len: u64,
+        below: impl IntoIterator<Item = &'t TableMeta>,
+    ) -> Self {
+        let mut len_before = 0;
+        let boundary = |table: &TableMeta| Boundary {
+            key: table.smallest().user.to_vec(),
+            len: std::mem::replace(&mut len_before, table.len),
+        };
+        Self {
+            target_len,
+            boundaries: below.into_iter().map(boundary).collect(),
+            overlap_max: OVERLAP_RATIO.saturating_mul(target_len),
+        }
+    }
+
+    /// Tables that end before each of `keys`, which are in order, and when they reach `target_len`.
+    pub(crate) fn at(target_len: u64, keys: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let boundary = |key| Boundary { key, len: 1 };
+        Self {
+            target_len,
+            boundaries: keys.into_iter().map(boundary).collect(),
+            overlap_max: 0,
+        }
+    }
+}
+
 /// A table being written; `sstable::TableWriter`, but for tests.
 pub(crate) trait NewTable {
     fn add(&mut self, key: InternalKey<'_>, value: &[u8]) -> Result<()>;

@@ -1,7 +1,5 @@
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
@@ -9,121 +7,14 @@ use proptest::sample::Index;
 use ringwood_env::clock::ManualClock;
 
 use super::*;
-use crate::compaction::output::{Boundary, NewTable};
+use crate::compaction::output::Boundary;
+use crate::compaction::testing::{NOT_CANCELLED, Shelf, no_limit};
 use crate::files::FileNumber;
-use crate::iter::testing::{
-    Entry, TestRun, TestTable, VecCursor, any_key, entry_len, planted_failure, visible,
-};
+use crate::iter::testing::{Entry, TestRun, TestTable, VecCursor, any_key, visible};
 use crate::iter::{LevelCursor, MergeCursor, View, VisibleCursor};
 use crate::key::SeqNo;
 use crate::options::ExpiryFilter;
 use crate::range_tombstone::RangeTombstone;
-
-static NOT_CANCELLED: AtomicBool = AtomicBool::new(false);
-
-fn no_limit() -> RateLimiter {
-    RateLimiter::new(None, Arc::<ManualClock>::default(), |_| {})
-}
-
-/// Tables in memory, under their numbers.
-#[derive(Clone, Default)]
-struct Shelf {
-    tables: Rc<RefCell<BTreeMap<FileNumber, Arc<TestTable>>>>,
-    last_number: Rc<Cell<u64>>,
-    /// Which `finish` fails, counted from now on.
-    finishes_until_failure: Rc<Cell<Option<u32>>>,
-}
-
-impl Shelf {
-    fn get(&self, meta: &TableMeta) -> Arc<TestTable> {
-        Arc::clone(&self.tables.borrow()[&meta.number])
-    }
-
-    fn maker(&self) -> Maker {
-        Maker {
-            shelf: self.clone(),
-            made: Vec::new(),
-        }
-    }
-}
-
-struct Maker {
-    shelf: Shelf,
-    made: Vec<FileNumber>,
-}
-
-struct Draft {
-    shelf: Shelf,
-    number: FileNumber,
-    entries: Vec<Entry>,
-    ranges: Vec<RangeTombstone>,
-    len: u64,
-}
-
-impl NewTables for Maker {
-    type Table = Draft;
-
-    fn create(&mut self) -> Result<Draft> {
-        let number = self.shelf.last_number.get() + 1;
-        self.shelf.last_number.set(number);
-        self.made.push(FileNumber::new(number));
-        Ok(Draft {
-            shelf: self.shelf.clone(),
-            number: FileNumber::new(number),
-            entries: Vec::new(),
-            ranges: Vec::new(),
-            len: 0,
-        })
-    }
-
-    fn abandon(&mut self) {
-        let mut tables = self.shelf.tables.borrow_mut();
-        self.made.drain(..).for_each(|number| {
-            tables.remove(&number);
-        });
-    }
-}
-
-impl NewTable for Draft {
-    fn add(&mut self, key: InternalKey<'_>, value: &[u8]) -> Result<()> {
-        let entry = Entry {
-            user: key.user.to_vec(),
-            seq: key.seq(),
-            kind: key.kind(),
-            value: value.to_vec(),
-        };
-        assert!(self.entries.last().is_none_or(|last| *last < entry));
-        self.len += entry_len(&entry);
-        self.entries.push(entry);
-        Ok(())
-    }
-
-    fn add_range_tombstone(&mut self, tombstone: &RangeTombstone) -> Result<()> {
-        self.ranges.push(tombstone.clone());
-        Ok(())
-    }
-
-    fn estimated_len(&self) -> u64 {
-        self.len
-    }
-
-    fn finish(self) -> Result<TableMeta> {
-        if let Some(n) = self.shelf.finishes_until_failure.get() {
-            self.shelf.finishes_until_failure.set(n.checked_sub(1));
-            if n == 0 {
-                return Err(planted_failure());
-            }
-        }
-        let ranges = self.ranges.into_iter().collect();
-        let table = TestTable::new(self.number, self.entries, ranges);
-        let meta = table.meta.clone();
-        self.shelf
-            .tables
-            .borrow_mut()
-            .insert(self.number, Arc::new(table));
-        Ok(meta)
-    }
-}
 
 /// A mistake that a compaction could make, for the oracle to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,10 +176,6 @@ impl Store {
                     .iter()
                     .any(|run| run.iter().any(|table| table.meta.overlaps(start, end)))
         };
-        let boundaries = below.iter().map(|table| Boundary {
-            key: table.meta.smallest().user.to_vec(),
-            len: table.meta.len,
-        });
         let compacted = Compaction {
             inputs: MergeCursor::new(cursors.collect()),
             tombstones: match self.defect {
@@ -307,9 +194,8 @@ impl Store {
                     },
             },
             cuts: Cuts {
-                target_len: 60,
-                boundaries: boundaries.collect(),
                 overlap_max: 100,
+                ..Cuts::beside(60, below.iter().map(|table| &table.meta))
             },
             tables: self.shelf.maker(),
             rate: &no_limit(),
@@ -739,16 +625,16 @@ fn whatever_fails_leaves_no_table_behind() {
         let mut job = Simple::new(entries.clone(), Vec::new());
         job.cuts.target_len = 150;
         let shelf = job.shelf.clone();
-        shelf.finishes_until_failure.set(Some(fail_at));
+        shelf.fail_at_finish(fail_at);
         assert!(job.try_run().is_err());
-        assert!(shelf.tables.borrow().is_empty());
+        assert!(shelf.is_empty());
     }
 
     let job = Simple::new(entries.clone(), Vec::new());
     let shelf = job.shelf.clone();
     job.cancelled.store(true, Ordering::Relaxed);
     assert_eq!(job.try_run().unwrap(), None);
-    assert!(shelf.tables.borrow().is_empty());
+    assert!(shelf.is_empty());
 
     for fail_at in 0..=26 {
         let mut inputs = VecCursor::new(entries.clone());
@@ -769,6 +655,6 @@ fn whatever_fails_leaves_no_table_behind() {
             cancelled: &NOT_CANCELLED,
         };
         assert!(failing.run().is_err());
-        assert!(shelf.tables.borrow().is_empty());
+        assert!(shelf.is_empty());
     }
 }
