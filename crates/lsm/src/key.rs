@@ -13,8 +13,8 @@
 
 use std::cmp::Ordering;
 
-/// Longest key in bytes.
-pub const MAX_KEY_LEN: usize = 64 << 10;
+/// Longest key in bytes: 64 KiB, and room for what a user of the engine puts before its own keys.
+pub const MAX_KEY_LEN: usize = (64 << 10) + 64;
 /// Longest value in bytes.
 pub const MAX_VALUE_LEN: usize = 16 << 20;
 /// Bytes an internal key adds to its user key.

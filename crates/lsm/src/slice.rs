@@ -43,7 +43,8 @@ impl Slice {
     ///
     /// # Panics
     /// When there are fewer than `n`.
-    pub(crate) fn skip(self, n: usize) -> Self {
+    #[must_use]
+    pub fn skip(self, n: usize) -> Self {
         let bytes = NonNull::from(&self[n..]);
         Self {
             bytes,

@@ -79,6 +79,12 @@ impl Ring {
         self.partitions
     }
 
+    /// What hashes are seeded with.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// The partition that `key` belongs to under `routing`.
     #[must_use]
     pub fn partition(&self, key: &[u8], routing: Routing) -> PartitionId {

@@ -1,0 +1,72 @@
+//! What can be chosen when a node is brought up.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringwood_env::{Random, SystemRandom};
+use ringwood_lsm::{KeyspaceOptions, MAX_VALUE_LEN, Options};
+use ringwood_types::{PartitionCount, RecordHead};
+
+use crate::error::OpenError;
+
+/// How a node is brought up. Sizes are in bytes.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The engine below: directory, memory budget, threads, disk and clock.
+    pub engine: Options,
+    /// How the data is laid out, when the store is made.
+    pub data: KeyspaceOptions,
+    /// The number of partitions. `None`: as the store has it, 256 for a new one.
+    pub partitions: Option<PartitionCount>,
+    /// Where ids and secrets come from, when the store is made.
+    pub random: Arc<dyn Random>,
+    /// Longest value that is taken, up to 16 MiB less 283 bytes.
+    pub value_len_max: usize,
+    /// Most items of a batch.
+    pub batch_items_max: usize,
+    /// Most entries of a page.
+    pub page_entries_max: usize,
+    /// A page ends when its keys and values are longer than this.
+    pub page_len_max: usize,
+    /// Most memory that scans between two pages hold together, on top of the engine's budget.
+    pub parked_scans_len: usize,
+    /// How long a scan is kept warm for its next page; it keeps deleted data from being freed.
+    pub parked_scans_time: Duration,
+    /// How far ahead of this node's clock another node's may be.
+    pub clock_skew_max: Duration,
+}
+
+impl NodeConfig {
+    /// Defaults for a node in `path` on the real disk.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            engine: Options::new(path),
+            data: KeyspaceOptions::default(),
+            partitions: None,
+            random: Arc::new(SystemRandom),
+            value_len_max: 1 << 20,
+            batch_items_max: 10_000,
+            page_entries_max: 10_000,
+            page_len_max: 8 << 20,
+            parked_scans_len: 8 << 20,
+            parked_scans_time: Duration::from_secs(10),
+            clock_skew_max: Duration::from_millis(500),
+        }
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), OpenError> {
+        let fail = |option, why| Err(OpenError::InvalidOption { option, why });
+        if self.value_len_max > MAX_VALUE_LEN - RecordHead::OVERHEAD_MAX {
+            return fail("value_len_max", "must be at most 16 MiB less 283 bytes");
+        }
+        if self.batch_items_max == 0 {
+            return fail("batch_items_max", "must be at least 1");
+        }
+        if self.page_entries_max == 0 {
+            return fail("page_entries_max", "must be at least 1");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! A value as a node found it.
+
+use ringwood_env::UnixMillis;
+use ringwood_lsm::Slice;
+use ringwood_types::{
+    NamespaceId, PartitionId, RecordError, RecordHead, Version, VersionVector, context,
+};
+
+/// A key's value with what is known about it. Its bytes are pinned where the engine has them, not
+/// copied; see [`Slice`].
+#[derive(Clone, Debug)]
+pub struct Entry {
+    stored: Slice,
+    head: RecordHead,
+    namespace: NamespaceId,
+    partition: PartitionId,
+    deadline: Option<UnixMillis>,
+}
+
+impl Entry {
+    pub(crate) fn decode(
+        (namespace, partition): (NamespaceId, PartitionId),
+        stored: Slice,
+        deadline: Option<UnixMillis>,
+    ) -> Result<Self, RecordError> {
+        let head = RecordHead::decode(&stored)?;
+        Ok(Self {
+            stored,
+            head,
+            namespace,
+            partition,
+            deadline,
+        })
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn value(&self) -> &[u8] {
+        &self.stored[self.head.value_start()..]
+    }
+
+    /// The value, to be kept without a copy.
+    #[must_use]
+    pub fn into_value(self) -> Slice {
+        self.stored.skip(self.head.value_start())
+    }
+
+    /// What the writer said the bytes are.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        let bytes = &self.stored[self.head.content_type()];
+        let text = std::str::from_utf8(bytes).expect("checked when the head was read");
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Which write made it; its time is when that was.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.head.version
+    }
+
+    /// When it expires, if ever.
+    #[must_use]
+    pub fn deadline(&self) -> Option<UnixMillis> {
+        self.deadline
+    }
+
+    /// The causal context to send with what replaces it.
+    #[must_use]
+    pub fn context(&self) -> String {
+        context_of((self.namespace, self.partition), self.version())
+    }
+}
+
+/// The context of one who has read exactly this version.
+pub(crate) fn context_of(
+    (namespace, partition): (NamespaceId, PartitionId),
+    version: Version,
+) -> String {
+    context::encode(
+        namespace,
+        partition,
+        &VersionVector::from_iter([version.dot]),
+    )
+}

@@ -1,0 +1,255 @@
+//! A node: what brings it up, and what it is asked outside of requests.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringwood_env::{Clock, UnixMillis};
+use ringwood_lsm::{Batch, Db, Durability, Error, Keyspace, KeyspaceOptions};
+
+use crate::catalog::{Catalog, Namespace};
+use crate::clock::SteadyClock;
+use crate::config::NodeConfig;
+use crate::error::{NodeError, OpenError};
+use crate::identity::Identity;
+use crate::mint::Mint;
+use crate::parked::Parked;
+use crate::partition_store::PartitionStore;
+use crate::policy::{Policy, PolicyChange};
+use crate::statistics::{Counters, NodeStatistics};
+
+const SYSTEM: &str = "system";
+const DATA: &str = "data";
+
+/// One node. Cheap to clone; the last clone to go closes it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: PartitionStore,
+    pub(crate) catalog: Catalog,
+    pub(crate) parked: Parked,
+    pub(crate) counters: Counters,
+    pub(crate) identity: Identity,
+    pub(crate) limits: Limits,
+    clock: Arc<SteadyClock>,
+}
+
+/// What requests are held to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) value_len_max: usize,
+    pub(crate) batch_items_max: usize,
+    /// Most bytes that the writes of a batch take in the log.
+    pub(crate) batch_len_max: usize,
+    pub(crate) page_entries_max: usize,
+    pub(crate) page_len_max: usize,
+}
+
+impl Node {
+    /// Brings a node up; in an empty directory, makes its store.
+    ///
+    /// # Errors
+    /// [`OpenError`]; what is on disk is unchanged but for the engine's recovery.
+    pub fn open(config: NodeConfig) -> Result<Self, OpenError> {
+        config.validate()?;
+        let clock = Arc::new(SteadyClock::new(Arc::clone(&config.engine.clock)));
+        let mut engine = config.engine.clone();
+        engine.clock = Arc::<SteadyClock>::clone(&clock);
+        let db = Db::open(engine)?;
+        check_keyspaces(&db, &config.engine.path)?;
+        let system = open_keyspace(&db, SYSTEM, KeyspaceOptions::default())?;
+        let data = open_keyspace(&db, DATA, config.data.clone())?;
+        let identity = load_or_make(&db, &system, &data, &config)?;
+        identity.check(&config)?;
+        let mint = Mint::open(
+            system.clone(),
+            identity.incarnation,
+            identity.ring.partitions(),
+            config.clock_skew_max,
+        )?;
+        clock.raise(mint.time_reached());
+        let catalog = Catalog::load(&system)?;
+        tracing::info!(node = %identity.node, partitions = %identity.ring.partitions(), "node is up");
+        Ok(Self {
+            shared: Arc::new(Shared {
+                store: PartitionStore::new(db, system, data, identity.ring, mint),
+                catalog,
+                parked: Parked::new(config.parked_scans_len, config.parked_scans_time),
+                counters: Counters::default(),
+                identity,
+                limits: Limits::of(&config),
+                clock,
+            }),
+        })
+    }
+
+    /// The time to pass to [`Node::step`]: never goes back, whatever the machine's clock does.
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        self.shared.clock.wall()
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
+    /// The namespace of this name. Takes no lock; look it up for each request.
+    ///
+    /// # Errors
+    /// [`NodeError::NoSuchNamespace`].
+    pub fn namespace(&self, name: &str) -> Result<Arc<Namespace>, NodeError> {
+        self.shared.catalog.find(name)
+    }
+
+    /// All namespaces, sorted by name.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        self.shared.catalog.list()
+    }
+
+    /// Makes a namespace, durable on return. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`NodeError::InvalidNamespaceName`], [`NodeError::NamespaceExists`],
+    /// [`NodeError::UnsupportedPolicy`], or as a write.
+    pub fn create_namespace(
+        &self,
+        name: &str,
+        policy: Policy,
+    ) -> Result<Arc<Namespace>, NodeError> {
+        let Shared { catalog, store, .. } = &*self.shared;
+        catalog.create(store, name, policy)
+    }
+
+    /// Changes a namespace's policy, durable on return. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`NodeError::NoSuchNamespace`], [`NodeError::UnsupportedPolicy`], or as a write.
+    pub fn update_namespace(
+        &self,
+        name: &str,
+        change: &PolicyChange,
+    ) -> Result<Arc<Namespace>, NodeError> {
+        let Shared { catalog, store, .. } = &*self.shared;
+        catalog.update(store, name, change)
+    }
+
+    /// Drops a namespace with all its keys, durable on return. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`NodeError::NoSuchNamespace`], [`NodeError::DefaultNamespace`], or as a write.
+    pub fn drop_namespace(&self, name: &str) -> Result<(), NodeError> {
+        let Shared { catalog, store, .. } = &*self.shared;
+        catalog.drop(store, name)
+    }
+
+    /// Lets go of what was kept for clients that did not come back. Call it about once a second.
+    pub fn sweep(&self, now: UnixMillis) {
+        self.shared.parked.sweep(now);
+    }
+
+    /// How long a polite writer waits before its next write, while background work is behind.
+    #[must_use]
+    pub fn write_delay(&self) -> Option<Duration> {
+        self.shared.store.db().write_delay()
+    }
+
+    /// Counts since the node came up.
+    #[must_use]
+    pub fn statistics(&self) -> NodeStatistics {
+        let (parked_scans, parked_scans_len) = self.shared.parked.usage();
+        NodeStatistics {
+            parked_scans,
+            parked_scans_len,
+            ..self.shared.counters.read()
+        }
+    }
+
+    /// The engine below, for its statistics, checkpoints and the like.
+    #[must_use]
+    pub fn engine(&self) -> &Db {
+        self.shared.store.db()
+    }
+
+    /// Makes every acknowledged write durable and closes the engine. Requests fail from then on.
+    ///
+    /// # Errors
+    /// As a synced write.
+    pub fn close(self) -> Result<(), NodeError> {
+        self.shared.parked.clear();
+        Ok(self.shared.store.db().clone().close()?)
+    }
+}
+
+impl Limits {
+    fn of(config: &NodeConfig) -> Self {
+        // A batch must fit one log segment, with what the log adds; half leaves room.
+        let log_segment_len = usize::try_from(config.engine.log_segment_len).unwrap_or(usize::MAX);
+        Self {
+            value_len_max: config.value_len_max,
+            batch_items_max: config.batch_items_max,
+            batch_len_max: log_segment_len / 2,
+            page_entries_max: config.page_entries_max,
+            page_len_max: config.page_len_max,
+        }
+    }
+}
+
+/// Looks before anything is made, so that a store of something else stays as it is.
+fn check_keyspaces(db: &Db, path: &Path) -> Result<(), OpenError> {
+    let ours = |name: &String| name == SYSTEM || name == DATA;
+    if db.keyspaces().iter().all(ours) {
+        return Ok(());
+    }
+    Err(OpenError::NotANode {
+        path: path.to_owned(),
+    })
+}
+
+fn open_keyspace(db: &Db, name: &str, options: KeyspaceOptions) -> Result<Keyspace, OpenError> {
+    match db.keyspace(name) {
+        Err(Error::NoSuchKeyspace { .. }) => Ok(db.create_keyspace(name, options)?),
+        other => Ok(other?),
+    }
+}
+
+/// The identity is written last, in one batch with the catalog: a store without one was being made
+/// when its node stopped, and must be empty.
+fn load_or_make(
+    db: &Db,
+    system: &Keyspace,
+    data: &Keyspace,
+    config: &NodeConfig,
+) -> Result<Identity, OpenError> {
+    let path: &Path = &config.engine.path;
+    if let Some(identity) = Identity::load(system, path)? {
+        return Ok(identity);
+    }
+    if !is_empty(system)? || !is_empty(data)? {
+        return Err(OpenError::NotANode {
+            path: path.to_owned(),
+        });
+    }
+    let identity = Identity::draw(config);
+    let mut batch = Batch::new();
+    identity.store(system, &mut batch)?;
+    Catalog::store_first(system, &mut batch)?;
+    db.write(&batch, Durability::Synced)?;
+    Ok(identity)
+}
+
+fn is_empty(keyspace: &Keyspace) -> Result<bool, OpenError> {
+    use std::ops::Bound::Unbounded;
+    let mut iter = keyspace.range(
+        (Unbounded, Unbounded),
+        &ringwood_lsm::ReadOptions::default(),
+    )?;
+    iter.seek_to_first()?;
+    Ok(!iter.valid())
+}
