@@ -19,6 +19,7 @@ mod key;
 mod options;
 mod slice;
 
+mod budget;
 mod cache;
 mod commit;
 mod compaction;

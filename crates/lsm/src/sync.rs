@@ -4,7 +4,13 @@
 //! switch to another thread. Only such modules import from here.
 
 #[cfg(not(shuttle))]
-pub(crate) use std::sync::{Mutex, atomic};
+pub(crate) use std::{
+    hint,
+    sync::{Mutex, MutexGuard, atomic},
+};
 
 #[cfg(shuttle)]
-pub(crate) use shuttle::sync::{Mutex, atomic};
+pub(crate) use shuttle::{
+    hint,
+    sync::{Mutex, MutexGuard, atomic},
+};

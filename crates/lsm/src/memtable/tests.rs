@@ -27,7 +27,7 @@ fn change() -> impl Strategy<Value = (Vec<u8>, Kind, Vec<u8>)> {
     (
         user_key(),
         kind,
-        prop::collection::vec(any::<u8>(), 0..2000),
+        prop::collection::vec(any::<u8>(), 0..if cfg!(miri) { 20 } else { 2000 }),
     )
 }
 
@@ -65,19 +65,19 @@ fn owned(found: Option<(&Key, &Vec<u8>)>) -> Option<Found> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 2 } else { 128 },
+        cases: if cfg!(miri) { 1 } else { 128 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
     #[test]
     fn equals_a_sorted_map(
-        (changes, order) in prop::collection::vec(change(), 1..if cfg!(miri) { 30 } else { 300 })
+        (changes, order) in prop::collection::vec(change(), 1..if cfg!(miri) { 12 } else { 300 })
             .prop_flat_map(|changes| {
                 let order = Just((0..changes.len()).collect::<Vec<_>>()).prop_shuffle();
                 (Just(changes), order)
             }),
-        probes in prop::collection::vec((user_key(), 0..160_u64), 20),
+        probes in prop::collection::vec((user_key(), 0..160_u64), 8),
         sorted in any::<bool>(),
     ) {
         let mut order = order;
@@ -230,7 +230,7 @@ mod threads {
     use super::*;
 
     const THREADS: usize = 4;
-    const EACH: usize = if cfg!(miri) { 40 } else { 20_000 };
+    const EACH: usize = if cfg!(miri) { 20 } else { 20_000 };
 
     /// Spreads the numbers so that threads insert between each other's keys.
     fn key_of(n: usize) -> [u8; 12] {
