@@ -1,5 +1,33 @@
 //! Sorted string tables: immutable files of entries in order.
+//!
+//! [`format`] frames and checks every block; [`block`], [`index`], [`filter`], [`properties`] and
+//! [`tombstones`] say what is in them. [`writer`] puts them together, and [`salvage`] saves what
+//! a damaged file still has.
+//!
+//! *Invariants*
+//! - `table-1`: entries are in the order of their internal keys, none twice.
+//! - `table-2`: a separator is at or behind every key of its block and before every key of the
+//!   next, so a point read needs one data block.
+//! - `table-3`: the filter and the hash indexes know every user key.
+//! - `table-4`: blocks lie side by side from the header to the footer.
 
+#![allow(unused_imports)] // until the floors meet
+
+mod block;
+mod codec;
+mod file;
+mod filter;
+mod format;
+mod index;
 mod meta;
+mod properties;
+mod salvage;
+mod tombstones;
+mod writer;
 
+pub(crate) use block::Block;
+pub(crate) use filter::filter_hash;
 pub(crate) use meta::TableMeta;
+pub(crate) use properties::TableProperties;
+pub(crate) use salvage::{LostBytes, Salvaged, salvage};
+pub(crate) use writer::{TableOptions, TableWriter, WriteHook};
