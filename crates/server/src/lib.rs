@@ -1,1 +1,34 @@
-//! skeleton
+//! Ringwood's front doors: HTTP over one node.
+//!
+//! How to read it: [`Server`] (in `server`) listens and stops; `connection` serves one stream and
+//! watches for clients that take too long; `app` takes a request to its answer, by the one table of
+//! routes in `route`. The handlers are `raw` (`/kv/…`), `kv`, `batch` and `namespaces` (`/v1/…`)
+//! and `service` (health, metrics, description); what they have in common is in `call`, `request`,
+//! `body` and `json`. `error` is the one table of everything that can go wrong.
+//!
+//! No framework: keys are bytes and stand in the path, which routers take for text; and a value in
+//! memory must be answered without a detour. What is left is a table (see
+//! `docs/decisions/0006-http-without-a-framework.md`).
+
+mod app;
+mod batch;
+mod body;
+mod call;
+mod config;
+pub mod connection;
+mod engine_metrics;
+mod error;
+mod json;
+mod kv;
+mod metrics;
+mod namespaces;
+mod openapi;
+mod raw;
+mod request;
+mod request_id;
+mod route;
+mod server;
+mod service;
+
+pub use config::{Limits, ServerConfig};
+pub use server::{BindError, Server};

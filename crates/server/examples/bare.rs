@@ -1,0 +1,83 @@
+//! The yardstick of `bench/`: the server's own connection function, with an application that answers
+//! every request at once with the same 1 KiB (and a `PUT` with 204, once its body is read).
+//!
+//! ```console
+//! $ cargo run --release -p ringwood-server --example bare -- 7500
+//! ```
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper::{Method, Request, Response, StatusCode};
+use ringwood_server::Limits;
+use ringwood_server::connection::{self, Stage};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+static ANSWER: [u8; 1024] = [b'x'; 1024];
+
+#[derive(Clone)]
+struct Constant;
+
+impl Service<Request<Incoming>> for Constant {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        if *request.method() != Method::PUT {
+            let answer = Response::new(Full::new(Bytes::from_static(&ANSWER)));
+            return Answer::Now(Some(answer));
+        }
+        Answer::Later(Box::pin(async move {
+            // A body that breaks off ends its connection; there is nothing to say.
+            let _ = request.into_body().collect().await;
+            let mut answer = Response::new(Full::default());
+            *answer.status_mut() = StatusCode::NO_CONTENT;
+            answer
+        }))
+    }
+}
+
+enum Answer {
+    Now(Option<Response<Full<Bytes>>>),
+    Later(Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>),
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Full<Bytes>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Now(answer) => Poll::Ready(Ok(answer.take().expect("polled once"))),
+            Self::Later(answer) => answer.as_mut().poll(context).map(Ok),
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let port = match std::env::args().nth(1) {
+        Some(port) => port.parse()?,
+        None => 0,
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    println!("listening on {}", listener.local_addr()?);
+    let (_stage, watched) = watch::channel(Stage::Serving);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let watched = watched.clone();
+        tokio::spawn(async move {
+            connection::serve(stream, Constant, &Limits::default(), watched).await;
+        });
+    }
+}

@@ -1,0 +1,381 @@
+//! From a request to its answer: one place that routes, bounds, waits, counts and logs.
+//!
+//! A raw `GET` whose value is in memory is answered in [`Application::call`](hyper::service::Service::call)
+//! itself: no future is made, no timer is set, and it never leaves its thread. Everything else is a
+//! boxed future, so that idle connections stay small.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::service::Service;
+use hyper::{Method, Request, Response};
+use ringwood_env::Clock;
+use ringwood_node::{DEFAULT_NAMESPACE, Namespace, Node, NodeError, Reply, Step};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::body::RequestBody;
+use crate::call::Call;
+use crate::config::Limits;
+use crate::connection::Stage;
+use crate::error::{Code, Outcome, Problem, Result};
+use crate::metrics::Metrics;
+use crate::request::Query;
+use crate::request_id::{REQUEST_ID, RequestId, RequestIds};
+use crate::route::{self, Action, NoRoute, Route};
+use crate::{batch, kv, namespaces, raw, service};
+
+/// An HTTP response whose body is there.
+pub(crate) type FullResponse = Response<Full<Bytes>>;
+
+/// What all connections of a server share.
+pub(crate) struct App {
+    pub(crate) node: Node,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) stage: watch::Receiver<Stage>,
+    pub(crate) body_budget: Semaphore,
+    clock: Arc<dyn Clock>,
+    request_ids: RequestIds,
+    disk_reads: Arc<Semaphore>,
+}
+
+impl App {
+    pub(crate) fn new(
+        node: Node,
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        stage: watch::Receiver<Stage>,
+    ) -> Self {
+        Self {
+            body_budget: Semaphore::new(limits.body_bytes.min(Semaphore::MAX_PERMITS)),
+            disk_reads: Arc::new(Semaphore::new(limits.blocking_reads)),
+            request_ids: RequestIds::new(clock.wall()),
+            metrics: Metrics::default(),
+            node,
+            limits,
+            clock,
+            stage,
+        }
+    }
+
+    /// The namespace that a route names, or the default one.
+    ///
+    /// # Errors
+    /// [`Code::NamespaceNotFound`].
+    pub(crate) fn namespace(&self, route: &Route<'_>) -> Result<Arc<Namespace>> {
+        let name = match route.namespace {
+            None => Cow::Borrowed(DEFAULT_NAMESPACE),
+            Some(name) => namespaces::decode_name(name)?,
+        };
+        Ok(self.node.namespace(&name)?)
+    }
+
+    /// Waits for a step's reply: not at all, for a write's durability, or for the disk.
+    ///
+    /// # Errors
+    /// The node's; [`Code::DeadlineExceeded`], [`Code::Overloaded`].
+    pub(crate) async fn finish(&self, step: Step) -> Result<Reply> {
+        let until = Instant::now() + self.limits.request_timeout;
+        match step {
+            Step::Reply(reply) => Ok(reply?),
+            Step::Persisting(persisting) => match timeout_at(until, persisting).await {
+                Ok(reply) => Ok(reply?),
+                Err(_) => Err(self
+                    .too_slow("the write is still on its way to the disk")
+                    .with_outcome(Some(Outcome::Unknown))),
+            },
+            Step::Blocking(blocking) => self.on_disk_thread(until, move || blocking.run()).await,
+        }
+    }
+
+    /// Runs what may wait for the disk on a thread that may.
+    ///
+    /// # Errors
+    /// `work`'s; [`Code::DeadlineExceeded`] (`work` goes on), [`Code::Overloaded`] (not begun).
+    pub(crate) async fn on_disk_thread<T: Send + 'static>(
+        &self,
+        until: Instant,
+        work: impl FnOnce() -> Result<T, NodeError> + Send + 'static,
+    ) -> Result<T> {
+        let queue = &self.metrics.blocking_queue;
+        let _queued = Counted::below(queue, self.limits.blocking_queue)
+            .ok_or_else(|| Problem::new(Code::Overloaded, "too many requests wait for the disk"))?;
+        let permit = timeout_at(until, Arc::clone(&self.disk_reads).acquire_owned())
+            .await
+            .map_err(|_| {
+                Problem::new(
+                    Code::Overloaded,
+                    "the disk did not get to the request in time",
+                )
+            })?;
+        let running = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        match timeout_at(until, running).await {
+            Ok(Ok(result)) => Ok(result?),
+            Ok(Err(panic)) => {
+                tracing::error!(%panic, "a request panicked");
+                Err(Problem::new(
+                    Code::Internal,
+                    "the request failed; the server's log says more",
+                )
+                .with_outcome(Some(Outcome::Unknown)))
+            }
+            Err(_) => Err(self
+                .too_slow("the disk is still at it")
+                .with_outcome(Some(Outcome::Unknown))),
+        }
+    }
+
+    /// Holds a writer back while background work is behind, so that it need not be stopped.
+    pub(crate) async fn slow_down(&self) {
+        if let Some(delay) = self.node.write_delay() {
+            tokio::time::sleep(delay.min(self.limits.request_timeout)).await;
+        }
+    }
+
+    /// When a request that begins to wait now is given up.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.limits.request_timeout
+    }
+
+    fn too_slow(&self, what: &str) -> Box<Problem> {
+        let limit = self.limits.request_timeout;
+        Problem::new(Code::DeadlineExceeded, format!("{what} after {limit:?}"))
+    }
+
+    async fn handle(
+        &self,
+        parts: &Parts,
+        route: Route<'_>,
+        body: &mut RequestBody,
+    ) -> Result<FullResponse> {
+        let _at_work = match route.action.serves_data() {
+            false => None,
+            true => Some(self.enter()?),
+        };
+        let call = Call {
+            app: self,
+            headers: &parts.headers,
+            route,
+            query: Query::new(parts.uri.query()),
+            body,
+        };
+        match route.action {
+            Action::RawGet => raw::get(call).await,
+            Action::RawPut => raw::put(call).await,
+            Action::RawDelete => raw::delete(call).await,
+            Action::JsonGet => kv::get(call).await,
+            Action::JsonPut => kv::put(call).await,
+            Action::JsonDelete => kv::delete(call).await,
+            Action::Scan => kv::scan(call).await,
+            Action::Batch => batch::run(call).await,
+            Action::NamespaceList => namespaces::list(call),
+            Action::NamespaceCreate => namespaces::create(call).await,
+            Action::NamespaceGet => namespaces::get(call),
+            Action::NamespaceSet => namespaces::set(call).await,
+            Action::NamespaceDrop => namespaces::drop(call).await,
+            Action::Live => service::live(call),
+            Action::Ready => service::ready(call),
+            Action::Metrics => service::metrics(call),
+            Action::OpenApi => service::openapi(call),
+            Action::Welcome => service::welcome(call),
+        }
+    }
+
+    /// Counts a request as at work until the guard goes.
+    fn enter(&self) -> Result<Counted<'_>> {
+        let limit = self.limits.requests;
+        Counted::below(&self.metrics.requests_at_work, limit).ok_or_else(|| {
+            Problem::new(
+                Code::Overloaded,
+                format!("{limit} requests are at work already"),
+            )
+        })
+    }
+
+    async fn answer(&self, request: Request<Incoming>, begun: Begun) -> FullResponse {
+        let (parts, incoming) = request.into_parts();
+        let mut body = RequestBody::new(incoming, &parts.headers);
+        let result = match find_route(&parts) {
+            Ok(route) => self.handle(&parts, route, &mut body).await,
+            Err(problem) => Err(problem),
+        };
+        if result.is_err() {
+            body.discard().await;
+        }
+        self.conclude(&parts.method, parts.uri.path(), begun, result)
+    }
+
+    /// Turns a result into the response, counts it and logs it.
+    fn conclude(
+        &self,
+        method: &Method,
+        path: &str,
+        begun: Begun,
+        result: Result<FullResponse>,
+    ) -> FullResponse {
+        let code = result.as_ref().err().map(|problem| problem.code);
+        let mut response = result.unwrap_or_else(|problem| {
+            self.metrics.problem(problem.code);
+            let outcome = match begun.action.is_some_and(Action::writes) {
+                true => Some(problem.outcome.unwrap_or(Outcome::NotApplied)),
+                false => None,
+            };
+            problem
+                .with_outcome(outcome)
+                .into_response(begun.id.as_str())
+        });
+        response.headers_mut().insert(REQUEST_ID, begun.id.header());
+        let took = self.clock.monotonic().saturating_sub(begun.at);
+        let status = response.status().as_u16();
+        if let Some(action) = begun.action {
+            self.metrics.request(action, status, took);
+        }
+        let (id, code) = (begun.id.as_str(), code.map(Code::as_str));
+        if status >= 500 {
+            tracing::warn!(%method, path, status, code, ?took, id, "request failed");
+        } else {
+            tracing::debug!(%method, path, status, code, ?took, id, "request");
+        }
+        if *method == Method::HEAD {
+            drop_body(&mut response);
+        }
+        response
+    }
+
+    fn begin(&self, request: &Request<Incoming>, action: Option<Action>) -> Begun {
+        Begun {
+            at: self.clock.monotonic(),
+            id: self.request_ids.of(request.headers()),
+            action,
+        }
+    }
+}
+
+/// What is known of a request before it is handled.
+struct Begun {
+    at: Duration,
+    id: RequestId,
+    action: Option<Action>,
+}
+
+fn find_route(parts: &Parts) -> Result<Route<'_>> {
+    check_origin(&parts.headers)?;
+    route::find(&parts.method, parts.uri.path()).map_err(|no_route| match no_route {
+        NoRoute::Path => Problem::new(
+            Code::RouteNotFound,
+            "no such route; GET / names the first ones, /openapi.json all of them",
+        ),
+        NoRoute::Method(allowed) => {
+            let allow = HeaderValue::from_str(&allowed).expect("methods are tokens");
+            Problem::new(
+                Code::MethodNotAllowed,
+                format!("this route takes {allowed}"),
+            )
+            .header(header::ALLOW, allow)
+        }
+    })
+}
+
+/// A browser names the page that sends a request: without authentication, any page that its user
+/// looks at could write to a server on the same machine.
+fn check_origin(headers: &HeaderMap) -> Result<()> {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return Ok(());
+    };
+    let host = headers
+        .get(header::HOST)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    match origin.as_bytes().strip_prefix(b"http://") {
+        Some(from) if from == host => Ok(()),
+        _ => Err(Problem::new(
+            Code::OriginForbidden,
+            "the request comes from a web page of another origin",
+        )),
+    }
+}
+
+/// Leaves of a response what `HEAD` asks for.
+fn drop_body(response: &mut FullResponse) {
+    let len = response.body().size_hint().exact().unwrap_or(0);
+    let headers = response.headers_mut();
+    if !headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+    }
+    *response.body_mut() = Full::default();
+}
+
+/// One more in a count, until it is dropped.
+pub(crate) struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    /// `None` when the count is at its limit.
+    pub(crate) fn below(count: &'a AtomicUsize, limit: usize) -> Option<Self> {
+        let counted = Self(count);
+        (count.fetch_add(1, Relaxed) < limit).then_some(counted)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The application, as connections hold it.
+#[derive(Clone)]
+pub(crate) struct Handler(pub(crate) Arc<App>);
+
+impl Service<Request<Incoming>> for Handler {
+    type Response = FullResponse;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        let app = &self.0;
+        let found = route::find(request.method(), request.uri().path());
+        let begun = app.begin(&request, found.as_ref().ok().map(|route| route.action));
+        if let Ok(route) = found
+            && route.action == Action::RawGet
+            && let Some(result) = raw::get_from_memory(app, &request, route)
+        {
+            let (method, path) = (request.method(), request.uri().path());
+            return Answer::Now(Some(app.conclude(method, path, begun, result)));
+        }
+        let app = Arc::clone(app);
+        Answer::Later(Box::pin(async move { app.answer(request, begun).await }))
+    }
+}
+
+/// A response that is there, or on its way.
+pub(crate) enum Answer {
+    Now(Option<FullResponse>),
+    Later(Pin<Box<dyn Future<Output = FullResponse> + Send>>),
+}
+
+impl Future for Answer {
+    type Output = Result<FullResponse, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Now(response) => {
+                Poll::Ready(Ok(response.take().expect("polled after it was ready")))
+            }
+            Self::Later(answer) => answer.as_mut().poll(context).map(Ok),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `POST /v1/batch`: several puts, gets and deletes, each with a result of its own.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use ringwood_env::UnixMillis;
+use ringwood_node::{BatchItem, KeyReply, Put, Reply, Request};
+
+use crate::app::FullResponse;
+use crate::call::{Call, misfit};
+use crate::error::{Code, Problem, Result};
+use crate::json::{
+    self, BatchBody, BatchReply, Encoding, EntryReply, Item, ItemReply, KeyText, Operation,
+    WriteReply,
+};
+use crate::request;
+
+pub(crate) async fn run(mut call: Call<'_>) -> Result<FullResponse> {
+    let durability = call.write_options()?;
+    call.query.finish()?;
+    let namespace = call.app.namespace(&call.route)?;
+    let received = call.read_json().await?;
+    let body: BatchBody = json::parse(&received.bytes)?;
+    let decoded: Vec<Result<BatchItem>> = body.items.iter().map(decode).collect();
+    let items = decoded.iter().flatten().cloned().collect();
+    let request = Request::Batch {
+        namespace,
+        items,
+        durability,
+    };
+    call.app.slow_down().await;
+    let now = call.app.node.now();
+    let Reply::Batch(replies) = call.app.finish(call.app.node.step(now, request)).await? else {
+        return Err(misfit());
+    };
+    let mut replies = replies.into_iter();
+    let mut results = Vec::with_capacity(decoded.len());
+    for item in decoded {
+        let result = match item {
+            Err(problem) => Err(problem),
+            Ok(_) => replies.next().ok_or_else(misfit)?.map_err(Into::into),
+        };
+        results.push(result);
+    }
+    Ok(json::respond(StatusCode::OK, &report(body, results, now)))
+}
+
+/// What an item asks for.
+///
+/// # Errors
+/// What is wrong with it; other items are done all the same.
+fn decode(item: &Item) -> Result<BatchItem> {
+    let key = key(item)?;
+    let context = item.context.clone();
+    let only_put = |given: bool| match given {
+        true => Err(Problem::new(
+            Code::ParameterInvalid,
+            "value, encoding, ttl and content_type belong to put",
+        )),
+        false => Ok(()),
+    };
+    match item.op {
+        Operation::Put => {
+            let value = item
+                .value
+                .clone()
+                .ok_or_else(|| Problem::new(Code::ParameterInvalid, "put needs a value"))?;
+            Ok(BatchItem::Put(Put {
+                key,
+                value: json::decode_value(value, item.encoding.unwrap_or_default())?,
+                content_type: item.content_type.clone(),
+                ttl: request::json_ttl(item.ttl.as_ref())?,
+                context,
+            }))
+        }
+        Operation::Get => {
+            only_put(item.value.is_some() || item.ttl.is_some() || item.content_type.is_some())?;
+            Ok(BatchItem::Get { key })
+        }
+        Operation::Delete => {
+            only_put(
+                item.value.is_some()
+                    || item.encoding.is_some()
+                    || item.ttl.is_some()
+                    || item.content_type.is_some(),
+            )?;
+            Ok(BatchItem::Delete { key, context })
+        }
+    }
+}
+
+fn key(item: &Item) -> Result<Bytes> {
+    match (&item.key, &item.key64) {
+        (Some(key), None) => Ok(Bytes::copy_from_slice(key.as_bytes())),
+        (None, Some(key)) => request::base64_decode(key)
+            .map(Bytes::from)
+            .ok_or_else(|| Problem::new(Code::KeyInvalid, "key64 is not base64url")),
+        _ => Err(Problem::new(
+            Code::KeyInvalid,
+            "an item has a key or a key64",
+        )),
+    }
+}
+
+fn report(body: BatchBody, results: Vec<Result<KeyReply>>, now: UnixMillis) -> BatchReply {
+    let mut reply = BatchReply {
+        results: Vec::with_capacity(results.len()),
+        succeeded: 0,
+        failed: 0,
+        unprocessed: BatchBody::default(),
+    };
+    for (item, result) in body.items.into_iter().zip(results) {
+        match result {
+            Ok(_) => reply.succeeded += 1,
+            Err(_) => reply.failed += 1,
+        }
+        let again = matches!(&result, Err(problem) if problem.code.retryable());
+        reply.results.push(describe(&item, result, now));
+        if again {
+            reply.unprocessed.items.push(item);
+        }
+    }
+    reply
+}
+
+fn describe(item: &Item, result: Result<KeyReply>, now: UnixMillis) -> ItemReply {
+    let text = KeyText {
+        key: item.key.clone(),
+        key64: item.key64.clone(),
+    };
+    let problem = match (key(item), result) {
+        (_, Err(problem)) | (Err(problem), _) => problem,
+        (Ok(key), Ok(reply)) => match reply {
+            KeyReply::Missing => {
+                return ItemReply::Missing {
+                    status: "missing",
+                    key: text.key,
+                    key64: text.key64,
+                };
+            }
+            KeyReply::Entry(entry) => {
+                let wanted = item.encoding.unwrap_or(Encoding::Base64);
+                return ItemReply::Found {
+                    status: "found",
+                    entry: EntryReply::new(&key, &entry, wanted, now),
+                };
+            }
+            written => match WriteReply::new(&key, written) {
+                Some(reply) => return ItemReply::Written(reply),
+                None => misfit(),
+            },
+        },
+    };
+    ItemReply::Failed {
+        status: "failed",
+        key: text.key,
+        key64: text.key64,
+        code: problem.code.as_str(),
+        detail: problem.detail().to_owned(),
+        retryable: problem.code.retryable(),
+        outcome: match item.op {
+            Operation::Get => None,
+            Operation::Put | Operation::Delete => Some(problem.outcome.unwrap_or_default()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(json: &str) -> Item {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_item_is_told_by_its_code() {
+        let code = |json: &str| decode(&item(json)).err().map(|problem| problem.code);
+        assert_eq!(code(r#"{"op":"put","key":"k","value":"aGk="}"#), None);
+        assert_eq!(code(r#"{"op":"get","key":"k","encoding":"utf8"}"#), None);
+        assert_eq!(code(r#"{"op":"delete","key64":"_w"}"#), None);
+        for (json, expected) in [
+            (r#"{"op":"get"}"#, Code::KeyInvalid),
+            (r#"{"op":"get","key":"k","key64":"aw"}"#, Code::KeyInvalid),
+            (r#"{"op":"get","key64":"!"}"#, Code::KeyInvalid),
+            (r#"{"op":"put","key":"k"}"#, Code::ParameterInvalid),
+            (r#"{"op":"put","key":"k","value":"!"}"#, Code::Base64Invalid),
+            (
+                r#"{"op":"put","key":"k","value":"","ttl":"x"}"#,
+                Code::TtlInvalid,
+            ),
+            (
+                r#"{"op":"delete","key":"k","value":""}"#,
+                Code::ParameterInvalid,
+            ),
+        ] {
+            assert_eq!(code(json), Some(expected), "{json}");
+        }
+    }
+
+    #[test]
+    fn items_to_be_sent_again_come_back_as_they_were() {
+        let text = r#"{"items":[{"op":"put","key":"a","value":"aGk=","ttl":3},{"op":"get","key64":"_w"},{"op":"delete","key":"b"}]}"#;
+        let body: BatchBody = serde_json::from_str(text).unwrap();
+        let problem = |code| Err(Problem::new(code, "no"));
+        let results = vec![
+            problem(Code::DiskFull),
+            Ok(KeyReply::Missing),
+            problem(Code::KeyEmpty),
+        ];
+        let reply = report(body, results, 0);
+        assert_eq!((reply.succeeded, reply.failed), (1, 2));
+        let again = serde_json::to_string(&reply.unprocessed).unwrap();
+        assert_eq!(
+            again,
+            r#"{"items":[{"op":"put","key":"a","value":"aGk=","ttl":3}]}"#
+        );
+        let results = serde_json::to_value(&reply.results).unwrap();
+        assert_eq!(results[0]["outcome"], "not_applied");
+        assert_eq!(results[0]["code"], "DISK_FULL");
+        assert_eq!(results[1]["status"], "missing");
+        assert_eq!(results[1]["key64"], "_w");
+    }
+}

@@ -1,0 +1,222 @@
+//! The server: listens, bounds the connections, and stops without losing what is in flight.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use ringwood_env::{Clock, SystemClock};
+use ringwood_node::Node;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
+
+use crate::app::{App, Counted, Handler};
+use crate::config::ServerConfig;
+use crate::connection::{self, Stage};
+use crate::error::{Code, Problem};
+
+/// Connections that the system holds for us between two calls of accept.
+const BACKLOG: u32 = 4096;
+/// Descriptors for everything but connections: tables, log, listener.
+const OTHER_FILES: u64 = 8192;
+/// How long to leave a failing accept alone; it fails for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Why a server does not listen. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Anybody who reaches the address could read and write everything: there is no authentication.
+    #[error(
+        "refusing to listen on {0}: there is no authentication yet, so only loopback addresses (127.0.0.1, [::1]) are allowed"
+    )]
+    NotLoopback(SocketAddr),
+
+    /// The system does not give the address.
+    #[error("cannot listen on {address}: {source}")]
+    Io {
+        /// Where.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// A server that has its address, and serves once [`Server::serve`] runs.
+pub struct Server {
+    listener: TcpListener,
+    app: Arc<App>,
+    stage: watch::Sender<Stage>,
+    address: SocketAddr,
+    grace: Duration,
+}
+
+impl Server {
+    /// Takes the address. Connections wait in the system's queue until [`Server::serve`] runs.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn bind(config: ServerConfig, node: Node) -> Result<Self, BindError> {
+        let listen = config.listen;
+        if !listen.ip().is_loopback() {
+            return Err(BindError::NotLoopback(listen));
+        }
+        raise_file_limit(config.limits.connections);
+        let io = |source| BindError::Io {
+            address: listen,
+            source,
+        };
+        let listener = listen_on(listen).map_err(io)?;
+        let address = listener.local_addr().map_err(io)?;
+        let (stage, watched) = watch::channel(Stage::Serving);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Ok(Self {
+            listener,
+            app: Arc::new(App::new(node, config.limits, clock, watched)),
+            stage,
+            address,
+            grace: config.grace,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` completes, then takes no more connections, answers what was asked and
+    /// closes. Returns how many connections had to be cut off after the grace period.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> usize {
+        let most = self.app.limits.connections.min(Semaphore::MAX_PERMITS);
+        let places = Arc::new(Semaphore::new(most));
+        tokio::select! {
+            () = shutdown => {}
+            () = self.accept(&places) => {}
+            () = self.sweep() => {}
+        }
+        drop(self.listener);
+        let open = most - places.available_permits();
+        tracing::info!(open, grace = ?self.grace, "stopping");
+        self.stage.send_replace(Stage::Draining);
+        let all = u32::try_from(most).unwrap_or(u32::MAX);
+        if timeout(self.grace, places.acquire_many(all)).await.is_ok() {
+            return 0;
+        }
+        let cut = most - places.available_permits();
+        tracing::warn!(cut, "connections did not finish in time");
+        self.stage.send_replace(Stage::Closed);
+        // Each of them sees that at once.
+        let _ = timeout(ACCEPT_PAUSE * 20, places.acquire_many(all)).await;
+        cut
+    }
+
+    async fn accept(&self, places: &Arc<Semaphore>) {
+        loop {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            match Arc::clone(places).try_acquire_owned() {
+                Ok(place) => self.spawn(stream, place),
+                Err(_) => self.turn_away(&stream),
+            }
+        }
+    }
+
+    fn spawn(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        // Without this a pipelined answer waits for the client's delayed acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection broke before it began");
+            return;
+        }
+        let (app, stage) = (Arc::clone(&self.app), self.stage.subscribe());
+        tokio::spawn(async move {
+            let _place = place;
+            let _counted = Counted::below(&app.metrics.connections, usize::MAX);
+            connection::serve(stream, Handler(Arc::clone(&app)), &app.limits, stage).await;
+        });
+    }
+
+    fn turn_away(&self, stream: &TcpStream) {
+        self.app.metrics.connections_refused.fetch_add(1, Relaxed);
+        // A new connection's buffer has room for this; if not, closing must say it.
+        let _ = stream.try_write(&farewell(self.app.limits.connections));
+    }
+
+    /// Lets the node forget, once a second, what clients did not come back for.
+    async fn sweep(&self) {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            second.tick().await;
+            self.app.node.sweep(self.app.node.now());
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one connection too many is told, without waiting for its request.
+fn farewell(limit: usize) -> Vec<u8> {
+    let problem = Problem::new(
+        Code::Overloaded,
+        format!("{limit} connections are open already"),
+    );
+    let body = problem.to_json("");
+    let mut bytes = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n\
+         Retry-After: 1\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Restarting must not wait for the last run's connections to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Asks the system for as many descriptors as the connections may need; fewer are no error, as
+/// accepting then waits.
+fn raise_file_limit(connections: usize) {
+    let wanted = connections as u64 + OTHER_FILES;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let Some(now) = current.filter(|&now| now < wanted) else {
+        return;
+    };
+    let raised = maximum.map_or(wanted, |most| most.min(wanted)).max(now);
+    let limit = Rlimit {
+        current: Some(raised),
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    if raised < wanted {
+        tracing::warn!(limit = raised, wanted, "the system allows few open files");
+    }
+}

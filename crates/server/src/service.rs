@@ -1,0 +1,72 @@
+//! What the server tells about itself: health, metrics, its API, and a first page.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::header::{self, HeaderValue};
+
+use crate::app::FullResponse;
+use crate::call::Call;
+use crate::connection::Stage;
+use crate::error::{Code, Problem, Result};
+use crate::metrics::Page;
+use crate::{engine_metrics, openapi};
+
+const WELCOME: &str = "\
+Ringwood: a key-value store.
+
+  curl -T photo.jpg        localhost:7400/kv/photos/1      store bytes
+  curl -O                  localhost:7400/kv/photos/1      get them back
+  curl -X DELETE           localhost:7400/kv/photos/1      remove them
+  curl 'localhost:7400/v1/kv?prefix=photos/&keys_only=true'   list keys, in order
+
+JSON lives below /v1/, its description in /openapi.json; health in /livez and /readyz, metrics in
+/metrics. The whole API is in docs/api.md.
+";
+
+/// The process runs and answers.
+pub(crate) fn live(call: Call<'_>) -> Result<FullResponse> {
+    call.query.finish()?;
+    Ok(text("text/plain; charset=utf-8", "ok\n"))
+}
+
+/// Requests can be sent here.
+pub(crate) fn ready(call: Call<'_>) -> Result<FullResponse> {
+    call.query.finish()?;
+    if *call.app.stage.borrow() != Stage::Serving {
+        return Err(Problem::new(Code::Unavailable, "the server is stopping"));
+    }
+    if let Some(failure) = call.app.node.engine().failure() {
+        return Err(Problem::new(Code::StoreFailed, failure.to_string()));
+    }
+    Ok(text("text/plain; charset=utf-8", "ready\n"))
+}
+
+pub(crate) fn metrics(call: Call<'_>) -> Result<FullResponse> {
+    call.query.finish()?;
+    let mut page = Page::default();
+    call.app.metrics.render(&mut page);
+    engine_metrics::render(&call.app.node, &mut page);
+    Ok(text(
+        "text/plain; version=0.0.4; charset=utf-8",
+        page.into_text(),
+    ))
+}
+
+pub(crate) fn openapi(call: Call<'_>) -> Result<FullResponse> {
+    call.query.finish()?;
+    Ok(text("application/json", openapi::document()))
+}
+
+pub(crate) fn welcome(call: Call<'_>) -> Result<FullResponse> {
+    call.query.finish()?;
+    Ok(text("text/plain; charset=utf-8", WELCOME))
+}
+
+fn text(kind: &'static str, body: impl Into<Bytes>) -> FullResponse {
+    let mut response = Response::new(Full::new(body.into()));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
