@@ -81,6 +81,9 @@ impl Segment {
         file.write_at(&first_page(&header), 0)
             .and_then(|()| file.sync())
             .map_err(|error| Error::io("write", &old_path, error))?;
+        // What reading ahead has cached lies in large folios, in which small writes cost four times as
+        // much as in pages that the writes themselves bring into the cache.
+        file.will_not_need(0, len);
         Self::publish(disk, directory, header, &old_path)
     }
 
