@@ -161,10 +161,7 @@ impl Recovery {
         sealed_end: Option<u64>,
         replay: &mut dyn FnMut(RecoveredFrame<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut offset = FIRST_FRAME;
-        if !self.has_hole() {
-            offset = self.accept_frames(reader, replay)?;
-        }
+        let offset = self.accept_frames(reader, replay)?;
         match sealed_end {
             Some(end) if end == offset => {
                 self.is_sealed = true;
@@ -273,10 +270,6 @@ impl Recovery {
         Corruption::new(&stop.file, stop.offset, kind).into()
     }
 
-    fn has_hole(&self) -> bool {
-        self.stops.iter().any(|stop| stop.followed)
-    }
-
     fn was_closed_at(&self, reader: &SegmentReader<'_>, offset: u64) -> bool {
         let here = LogPosition {
             log: reader.header.number,
@@ -287,7 +280,8 @@ impl Recovery {
 
     fn finish(mut self) -> Recovered {
         let damaged = self.stops.iter().find(|stop| stop.damaged);
-        let torn = damaged.or_else(|| self.has_hole().then(|| &self.stops[0]));
+        let has_hole = self.stops.iter().any(|stop| stop.followed);
+        let torn = damaged.or_else(|| has_hole.then(|| &self.stops[0]));
         self.state.torn = torn.map(|stop| TornTail {
             file: stop.file.clone(),
             offset: stop.offset,
