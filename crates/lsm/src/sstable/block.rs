@@ -24,6 +24,7 @@ pub(super) use cursor::BlockCursor;
 
 use super::format::{BLOCK_HEADER_LEN, Malformed, u32_at};
 use super::index::IndexBlock;
+use crate::budget::allocated_len;
 use crate::key::{InternalKey, TRAILER_LEN};
 
 const BUCKET_EMPTY: u8 = 0xff;
@@ -38,13 +39,13 @@ pub(crate) enum Block {
 }
 
 impl Block {
-    /// Bytes of memory, all told.
+    /// Bytes of memory that it takes behind an `Arc`, all told.
     pub(crate) fn memory_used(&self) -> usize {
         let heap = match self {
             Self::Data(block) => block.payload.memory_used(),
             Self::Index(block) => block.memory_used(),
         };
-        size_of::<Self>() + heap
+        allocated_len(size_of::<Self>() + 2 * size_of::<usize>()) + heap
     }
 
     #[inline]
@@ -85,7 +86,7 @@ impl Payload {
     }
 
     pub(super) fn memory_used(&self) -> usize {
-        self.bytes.capacity()
+        allocated_len(self.bytes.capacity())
     }
 }
 

@@ -14,6 +14,7 @@
 
 use super::block::{Payload, common_prefix};
 use super::format::{BlockHandle, Malformed, len_u32, u32_at, u64_at};
+use crate::budget::allocated_len;
 use crate::key::InternalKey;
 
 const FIXED_LEN: usize = 16;
@@ -78,7 +79,7 @@ impl IndexBlock {
     }
 
     pub(super) fn memory_used(&self) -> usize {
-        self.payload.memory_used() + 8 * self.heads.len()
+        self.payload.memory_used() + allocated_len(8 * self.heads.len())
     }
 
     /// The first block with a separator at or behind `target`: the only one that may hold the first

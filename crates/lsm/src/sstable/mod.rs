@@ -1,8 +1,8 @@
 //! Sorted string tables: immutable files of entries in order.
 //!
 //! [`format`] frames and checks every block; [`block`], [`index`], [`filter`], [`properties`] and
-//! [`tombstones`] say what is in them. [`writer`] puts them together, and [`salvage`] saves what
-//! a damaged file still has.
+//! [`tombstones`] say what is in them. [`writer`] puts them together, [`reader`] and [`cursor`] find
+//! entries, [`verify`] walks everything, and [`salvage`] saves what a damaged file still has.
 //!
 //! *Invariants*
 //! - `table-1`: entries are in the order of their internal keys, none twice.
@@ -15,19 +15,29 @@
 
 mod block;
 mod codec;
+mod cursor;
 mod file;
 mod filter;
 mod format;
 mod index;
 mod meta;
 mod properties;
+mod reader;
 mod salvage;
 mod tombstones;
+mod verify;
 mod writer;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+#[cfg(all(test, not(shuttle)))]
+mod tests;
+
 pub(crate) use block::Block;
+pub(crate) use cursor::TableCursor;
 pub(crate) use filter::filter_hash;
 pub(crate) use meta::TableMeta;
 pub(crate) use properties::TableProperties;
+pub(crate) use reader::TableReader;
 pub(crate) use salvage::{LostBytes, Salvaged, salvage};
 pub(crate) use writer::{TableOptions, TableWriter, WriteHook};
