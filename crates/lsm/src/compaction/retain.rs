@@ -13,6 +13,7 @@
 //!   nothing older, and a clock set back does not bring it back. The delete carries the deadline
 //!   as long as there is an [`ExpiryFilter`], which is asked before it goes.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -140,7 +141,8 @@ pub(crate) struct Sieve<'a> {
     cover: RangeTombstoneCursor,
     /// The user key of the last entry; `None` before the first.
     user: Option<Vec<u8>>,
-    /// The stripe of the last entry.
+    /// Its sequence number, and the stripe of that.
+    seq: SeqNo,
     stripe: usize,
 }
 
@@ -152,6 +154,7 @@ impl<'a> Sieve<'a> {
             retention,
             cover: RangeTombstoneCursor::new(tombstones),
             user: None,
+            seq: SeqNo::MAX,
             stripe: 0,
         }
     }
@@ -164,7 +167,7 @@ impl<'a> Sieve<'a> {
         stored: impl FnOnce() -> &'v [u8],
     ) -> Result<(bool, Fate)> {
         let stripe = self.retention.stripe(key.seq());
-        let is_new_key = self.enter(key.user);
+        let is_new_key = self.enter(key)?;
         if !is_new_key && stripe == self.stripe {
             return Ok((false, Fate::Drop(DropReason::Shadowed)));
         }
@@ -176,7 +179,8 @@ impl<'a> Sieve<'a> {
         let fate = match key.kind() {
             Kind::Put => Fate::Keep,
             Kind::PutExpiring => {
-                let (deadline, _) = split_deadline(stored()).ok_or_else(malformed)?;
+                let (deadline, _) =
+                    split_deadline(stored()).ok_or_else(|| malformed(CorruptionKind::Encoding))?;
                 match deadline <= self.retention.now {
                     true => self.fate_of_delete(key.user, Some(deadline), DropReason::Expired),
                     false => Fate::Keep,
@@ -186,25 +190,28 @@ impl<'a> Sieve<'a> {
                 let deadline = split_deadline(stored()).map(|(deadline, _)| deadline);
                 self.fate_of_delete(key.user, deadline, DropReason::Tombstone)
             }
-            Kind::RangeDelete => return Err(malformed().into()),
+            Kind::RangeDelete => return Err(malformed(CorruptionKind::Encoding).into()),
         };
         Ok((is_new_key, fate))
     }
 
-    /// Notes the user key of an entry; whether it is another than before.
+    /// Notes the key of an entry; whether its user key is another than before.
     #[inline]
-    fn enter(&mut self, user: &[u8]) -> bool {
-        match &mut self.user {
-            Some(last) if last == user => false,
-            Some(last) => {
+    fn enter(&mut self, key: InternalKey<'_>) -> Result<bool> {
+        let last_seq = std::mem::replace(&mut self.seq, key.seq());
+        let Some(last) = &mut self.user else {
+            self.user = Some(key.user.to_vec());
+            return Ok(true);
+        };
+        match key.user.cmp(last) {
+            Ordering::Equal if key.seq() <= last_seq => Ok(false),
+            Ordering::Greater => {
                 last.clear();
-                last.extend_from_slice(user);
-                true
+                last.extend_from_slice(key.user);
+                Ok(true)
             }
-            None => {
-                self.user = Some(user.to_vec());
-                true
-            }
+            // To go on would write a table in which keys cannot be found.
+            Ordering::Less | Ordering::Equal => Err(malformed(CorruptionKind::Order).into()),
         }
     }
 
@@ -226,7 +233,8 @@ impl<'a> Sieve<'a> {
     }
 }
 
-/// An entry no writer of ours makes. The source knows its file, and checks; this is the second line.
-fn malformed() -> Corruption {
-    Corruption::new(Path::new("(unknown table)"), 0, CorruptionKind::Encoding)
+/// An entry no writer of ours makes. Sources check what they read; this is the second line, which does
+/// not know the file.
+fn malformed(kind: CorruptionKind) -> Corruption {
+    Corruption::new(Path::new("(an input of a compaction)"), 0, kind)
 }

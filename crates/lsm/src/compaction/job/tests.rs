@@ -658,3 +658,21 @@ fn whatever_fails_leaves_no_table_behind() {
         assert!(shelf.is_empty());
     }
 }
+
+#[test]
+fn inputs_out_of_order_are_corruption() {
+    let disordered = [
+        vec![put("b", 1), put("a", 1)],
+        vec![put("a", 1), put("a", 2)],
+    ];
+    for entries in disordered {
+        let retention = Simple::new(Vec::new(), Vec::new()).retention;
+        let mut sieve = Sieve::new(&retention, RangeTombstones::empty());
+        sieve.take(entries[0].key(), || &[]).unwrap();
+        let taken = sieve.take(entries[1].key(), || &[]);
+        assert!(
+            matches!(taken, Err(crate::Error::Corruption(_))),
+            "{taken:?}"
+        );
+    }
+}
