@@ -389,31 +389,11 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key::Kind;
-
-    /// A table with these bounds and ages and nothing else of interest.
-    pub(crate) fn meta(number: u64, bounds: [&[u8]; 2], seqs: [u64; 2]) -> TableMeta {
-        let [first_seq, last_seq] = seqs.map(SeqNo::new);
-        TableMeta {
-            number: FileNumber::new(number),
-            len: 1000,
-            smallest: InternalKey::new(bounds[0], last_seq, Kind::Put).to_vec(),
-            largest: InternalKey::new(bounds[1], first_seq, Kind::Put).to_vec(),
-            first_seq,
-            last_seq,
-            entries: 10,
-            deletes: 0,
-            range_deletes: 0,
-            deadlines: None,
-            raw_key_len: 100,
-            raw_value_len: 900,
-            created_at_ms: 0,
-        }
-    }
+    use crate::manifest::testing::meta;
 
     fn any_meta() -> impl Strategy<Value = TableMeta> {
         let bound = || prop::collection::vec(any::<u8>(), 0..40);

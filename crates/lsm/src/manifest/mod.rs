@@ -13,6 +13,8 @@ mod log;
 mod run;
 mod state;
 mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 mod version;
 
 pub(crate) use edit::Edit;

@@ -262,7 +262,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::edit::tests::meta;
+    use crate::manifest::testing::meta;
 
     const A: KeyspaceId = KeyspaceId(0);
     const B: KeyspaceId = KeyspaceId(1);

@@ -75,7 +75,7 @@ impl ObsoleteFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::edit::tests::meta;
+    use crate::manifest::testing::meta;
 
     #[test]
     fn a_file_goes_with_the_last_user_of_an_obsolete_table() {

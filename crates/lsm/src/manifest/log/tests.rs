@@ -4,7 +4,7 @@ use super::*;
 use crate::batch::KeyspaceId;
 use crate::files::{log_path, table_path};
 use crate::key::SeqNo;
-use crate::manifest::edit::tests::meta;
+use crate::manifest::testing::meta;
 use crate::options::KeyspaceOptions;
 
 const KEYSPACE: KeyspaceId = KeyspaceId(0);

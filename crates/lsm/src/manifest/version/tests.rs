@@ -2,13 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::key::{InternalKey, Kind, SeqNo};
-use crate::manifest::edit::tests::meta;
-use crate::manifest::table::ObsoleteFiles;
+use crate::manifest::testing::{meta, of};
 use crate::sstable::TableMeta;
-
-fn table(meta: TableMeta) -> Arc<Table> {
-    Table::new(Arc::new(meta), Arc::new(ObsoleteFiles::default()))
-}
 
 /// A key that shares its beginning with many others, so that fences are put to the test.
 fn key(n: u8) -> Vec<u8> {
@@ -55,7 +50,7 @@ impl Span {
             meta.largest = InternalKey::new(&keys[self.to], SeqNo::MAX, Kind::RangeDelete).to_vec();
         }
         meta.range_deletes = self.has_range_delete.into();
-        table(meta)
+        of(meta)
     }
 
     fn holds(&self, at: usize) -> bool {
@@ -185,7 +180,7 @@ fn version_1_tables_that_share_a_key_are_refused_and_touching_ends_are_not() {
     let bounds =
         |number, from: &[u8], to: &[u8]| meta(number, [from, to], [number * 2, number * 2]);
     let load = |level: usize, metas: [TableMeta; 2]| {
-        Version::load(metas.map(|meta| (level, table(meta)))).map(|_| ())
+        Version::load(metas.map(|meta| (level, of(meta)))).map(|_| ())
     };
     let shared = || [bounds(1, b"a", b"k"), bounds(2, b"k", b"z")];
     assert_eq!(load(3, shared()), Err(Overlap));
