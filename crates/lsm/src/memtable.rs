@@ -22,15 +22,21 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub(crate) use self::cursor::MemtableCursor;
 use self::skiplist::SkipList;
+use crate::budget::{Consumer, MemoryBudget, Reservation};
 use crate::key::{InternalKey, Kind, SeqNo, split_deadline};
 use crate::range_tombstone::{RangeTombstone, RangeTombstones};
 use crate::slice::Slice;
+use crate::sync::Mutex;
 
 /// A sorted buffer of changes to one keyspace.
 pub(crate) struct Memtable {
     list: SkipList,
     ranges: RwLock<Ranges>,
     tally: Tally,
+    /// Lives as long as the bytes do, which readers may pin.
+    reservation: Option<Mutex<Reservation>>,
+    /// Bytes reserved, to be read without the lock.
+    reserved: AtomicUsize,
 }
 
 /// Range deletes; few as a rule.
@@ -55,12 +61,39 @@ struct Tally {
 }
 
 impl Memtable {
+    /// A memtable that is in nobody's budget.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::with(None))
+    }
+
+    /// A memtable that reserves what it holds, for as long as anybody holds it.
+    pub(crate) fn reserving(budget: &Arc<MemoryBudget>) -> Arc<Self> {
+        let reservation = budget.reserve(Consumer::Memtables, 0);
+        let memtable = Self::with(Some(Mutex::new(reservation)));
+        memtable.reserve_used();
+        Arc::new(memtable)
+    }
+
+    fn with(reservation: Option<Mutex<Reservation>>) -> Self {
+        Self {
             list: SkipList::new(),
             ranges: RwLock::default(),
             tally: Tally::new(),
-        })
+            reservation,
+            reserved: AtomicUsize::new(0),
+        }
+    }
+
+    /// Reserves what a new chunk or a range delete has added.
+    fn reserve_used(&self) {
+        let Some(reservation) = &self.reservation else {
+            return;
+        };
+        if self.memory_used() > self.reserved.load(Relaxed) {
+            let mut reservation = reservation.lock().unwrap_or_else(PoisonError::into_inner);
+            reservation.set(self.memory_used());
+            self.reserved.store(reservation.bytes(), Relaxed);
+        }
     }
 
     /// Adds a change. A [`Kind::RangeDelete`]'s value is the end of its range.
@@ -73,6 +106,7 @@ impl Memtable {
             _ => self.list.insert(key, value),
         }
         self.tally.add(key, value);
+        self.reserve_used();
     }
 
     fn insert_range(&self, key: InternalKey<'_>, end: &[u8]) {

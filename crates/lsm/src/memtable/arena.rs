@@ -30,6 +30,7 @@ struct Chunk {
 }
 
 pub(super) struct Arena {
+    /// Null until the first piece is asked for.
     current: AtomicPtr<Chunk>,
     chunks: Mutex<Chunks>,
     allocated: AtomicUsize,
@@ -50,13 +51,11 @@ unsafe impl Sync for Arena {}
 
 impl Arena {
     pub(super) fn new() -> Self {
-        let arena = Self {
+        Self {
             current: AtomicPtr::new(std::ptr::null_mut()),
             chunks: Mutex::default(),
             allocated: AtomicUsize::new(0),
-        };
-        arena.grow(std::ptr::null_mut(), ALIGN);
-        arena
+        }
     }
 
     /// A piece of `len` bytes, not initialised.
@@ -64,11 +63,9 @@ impl Arena {
         let len = len.next_multiple_of(ALIGN);
         loop {
             let chunk = self.current.load(Ordering::Acquire);
-            // SAFETY: `current` was set by `new` and then only to chunks that live as long as the arena.
-            if let Some(piece) = unsafe { Chunk::cut(NonNull::new_unchecked(chunk), len) } {
-                return piece;
-            }
-            if let Some(piece) = self.grow(chunk, len) {
+            // SAFETY: `current` is only ever set to chunks that live as long as the arena.
+            let piece = NonNull::new(chunk).and_then(|chunk| unsafe { Chunk::cut(chunk, len) });
+            if let Some(piece) = piece.or_else(|| self.grow(chunk, len)) {
                 return piece;
             }
         }
@@ -212,6 +209,8 @@ mod tests {
     #[test]
     fn takes_little_at_first_and_counts_everything() {
         let arena = Arena::new();
+        assert_eq!(arena.allocated(), 0);
+        arena.allocate(100);
         assert_eq!(arena.allocated(), FIRST_CHUNK_LEN);
         arena.allocate(100_000);
         let large = arena.allocated() - FIRST_CHUNK_LEN;

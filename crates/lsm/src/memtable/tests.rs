@@ -177,6 +177,28 @@ fn bytes_outlive_every_handle_memtable_2() {
 }
 
 #[test]
+#[cfg(not(shuttle))]
+fn reserves_what_it_holds_for_as_long_as_a_reader_holds_it() {
+    let cache = crate::cache::BlockCache::<()>::new(0);
+    let budget = crate::budget::MemoryBudget::new(64 << 20, cache);
+    let reserved = || budget.usage()[crate::budget::Consumer::Memtables as usize].1;
+    let memtable = Memtable::reserving(&budget);
+    assert_eq!(reserved(), memtable.memory_used());
+    let key = InternalKey::new(b"key", SeqNo::new(1), Kind::Put);
+    memtable.insert(key, &vec![0; 1 << 20]);
+    memtable.insert(
+        InternalKey::new(b"a", SeqNo::new(2), Kind::RangeDelete),
+        b"b",
+    );
+    assert_eq!(reserved(), memtable.memory_used());
+    let slice = memtable.get(b"key", SeqNo::MAX).unwrap().2;
+    drop(memtable);
+    assert!(reserved() > slice.len());
+    drop(slice);
+    assert_eq!(reserved(), 0);
+}
+
+#[test]
 fn tallies_what_a_table_must_know() {
     let memtable = Memtable::new();
     assert!(memtable.is_empty());
