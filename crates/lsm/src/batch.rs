@@ -22,6 +22,7 @@ pub struct KeyspaceId(pub(crate) u32);
 pub struct Batch {
     bytes: Vec<u8>,
     count: u32,
+    has_puts: bool,
 }
 
 impl Batch {
@@ -110,10 +111,16 @@ impl Batch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.count = 0;
+        self.has_puts = false;
     }
 
     pub(crate) fn encoded(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Whether anything is set, and not only removed.
+    pub(crate) fn has_puts(&self) -> bool {
+        self.has_puts
     }
 
     pub(crate) fn count(&self) -> u32 {
@@ -151,6 +158,7 @@ impl Batch {
             self.bytes.extend_from_slice(part);
         }
         self.count += 1;
+        self.has_puts |= matches!(kind, Kind::Put | Kind::PutExpiring);
         Ok(())
     }
 }

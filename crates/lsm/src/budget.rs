@@ -38,6 +38,17 @@ impl Consumer {
         Self::Compactions,
         Self::Pinned,
     ];
+
+    /// What operators call it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Memtables => "memtables",
+            Self::OpenTables => "open_tables",
+            Self::LogBuffers => "log_buffers",
+            Self::Compactions => "compactions",
+            Self::Pinned => "pinned",
+        }
+    }
 }
 
 /// A cache whose size may be changed at any time.

@@ -1,1 +1,348 @@
-//! skeleton
+//! The one place that orders writes: groups of batches go through append, sync, apply, publish.
+//!
+//! Writers leave their batches in a queue. Whoever holds the *token* takes the oldest group, writes
+//! it to the log as one frame, and tells its members. There is ONE group in flight: while it is on
+//! its way to the disk, the next one fills (measured against several in flight; they split groups
+//! and cost more). A writer who finds the pipeline at rest takes the token and writes inline, with no thread to
+//! wake; where many write, the log thread does it. Followers are told before the next group is
+//! closed, so that it refills.
+//!
+//! # Invariants
+//! - commit-1: sequence numbers are assigned here only, when a group is written, without gaps in the log.
+//! - commit-2: a change is visible only after its frame is as durable as its group asked.
+//! - commit-3: memtables are written to, and replaced, only by the token's holder.
+//! - commit-4: after a failed log write nothing is written any more, and nobody is told otherwise.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::key::SeqNo;
+use crate::options::Durability;
+use crate::ticket::{GroupOutcome, Ticket};
+use crate::wal::Frame;
+
+/// A group is closed at this many bytes; one larger batch is a group of its own.
+const GROUP_LEN_MAX: usize = 1 << 20;
+/// Groups that an inline writer commits for others before it hands over to the log thread.
+const INLINE_ROUNDS_MAX: u32 = 16;
+
+/// Batches that share one frame of the log.
+pub(crate) struct Group {
+    pub(crate) frame: Frame,
+    pub(crate) durability: Durability,
+    members: u32,
+    outcome: Arc<GroupOutcome>,
+}
+
+/// What the pipeline needs of the store around it. Called by the token's holder only.
+pub(crate) trait CommitTarget {
+    /// Makes sure that the current log segment has room for the frame.
+    fn make_room(&self, frame: &Frame) -> Result<()>;
+    /// Writes the frame and, where asked, makes it durable with everything before it.
+    fn append(&self, frame: &mut Frame, first_seq: SeqNo, durability: Durability) -> Result<()>;
+    /// Puts the frame's changes into memtables, where nobody sees them yet.
+    fn apply(&self, frame: &Frame, first_seq: SeqNo);
+    /// Replaces memtables that are full. Runs after the group is visible and its members are told.
+    fn after_publish(&self, token: &Token<'_>);
+}
+
+/// The pipeline's state.
+#[derive(Debug)]
+pub(crate) struct CommitQueue {
+    queue: Mutex<Queue>,
+    /// Signalled when there is something for the log thread, and when the token is put back.
+    changed: Condvar,
+    /// The change that comes next. Moved by the token's holder only.
+    next_seq: AtomicU64,
+    /// The last change that readers may see.
+    published: AtomicU64,
+    /// Whether a log thread serves the queue.
+    has_thread: bool,
+}
+
+#[derive(Debug)]
+struct Queue {
+    groups: VecDeque<Group>,
+    token_taken: bool,
+    /// Callers of [`CommitQueue::take_token`] that sleep.
+    token_waiters: u32,
+    /// Members of the last group written: more than one says that writers come together.
+    last_members: u32,
+    failure: Option<Error>,
+    closed: bool,
+    spare: Option<Frame>,
+}
+
+/// The exclusive right to write the log and the memtables. Put back by [`CommitQueue::run`] or on drop.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Token<'a> {
+    queue: &'a CommitQueue,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").field("members", &self.members).finish_non_exhaustive()
+    }
+}
+
+impl CommitQueue {
+    /// A pipeline whose next change is `next_seq`.
+    pub(crate) fn new(next_seq: SeqNo, has_thread: bool) -> Self {
+        let queue = Queue {
+            groups: VecDeque::new(),
+            token_taken: false,
+            token_waiters: 0,
+            last_members: 0,
+            failure: None,
+            closed: false,
+            spare: None,
+        };
+        Self {
+            queue: Mutex::new(queue),
+            changed: Condvar::new(),
+            next_seq: AtomicU64::new(next_seq.get()),
+            published: AtomicU64::new(next_seq.get() - 1),
+            has_thread,
+        }
+    }
+
+    /// The last change that readers may see.
+    pub(crate) fn published(&self) -> SeqNo {
+        SeqNo::new(self.published.load(Ordering::Acquire))
+    }
+
+    /// Queues a batch, to be written by whoever serves the queue.
+    pub(crate) fn submit(&self, batch: &Batch, durability: Durability) -> Result<Ticket> {
+        let mut queue = self.lock();
+        let ticket = queue.push(batch, durability)?;
+        let wake = !queue.token_taken;
+        drop(queue);
+        if wake {
+            self.changed.notify_all();
+        }
+        Ok(ticket)
+    }
+
+    /// Queues a batch and waits for its outcome, writing the log itself where that is quicker.
+    pub(crate) fn write(
+        &self,
+        batch: &Batch,
+        durability: Durability,
+        target: &impl CommitTarget,
+    ) -> Result<SeqNo> {
+        let mut queue = self.lock();
+        let ticket = queue.push(batch, durability)?;
+        let inline = !queue.token_taken
+            && (!self.has_thread || durability == Durability::Buffered || queue.last_members <= 1);
+        if inline {
+            queue.token_taken = true;
+            drop(queue);
+            self.run(Token { queue: self }, target, INLINE_ROUNDS_MAX);
+        } else {
+            let wake = !queue.token_taken;
+            drop(queue);
+            if wake {
+                self.changed.notify_all();
+            }
+        }
+        ticket.wait()
+    }
+
+    /// Waits for the token. Gives `None` once the queue is closed.
+    pub(crate) fn take_token(&self) -> Option<Token<'_>> {
+        let mut queue = self.lock();
+        while queue.token_taken && !queue.closed {
+            queue.token_waiters += 1;
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.token_waiters -= 1;
+        }
+        if queue.closed {
+            return None;
+        }
+        queue.token_taken = true;
+        Some(Token { queue: self })
+    }
+
+    /// Waits until there is something to write and the token with it; `None` once the queue is closed.
+    pub(crate) fn wait_for_work(&self) -> Option<Token<'_>> {
+        let mut queue = self.lock();
+        while !queue.closed && (queue.token_taken || queue.groups.is_empty()) {
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.closed {
+            return None;
+        }
+        queue.token_taken = true;
+        Some(Token { queue: self })
+    }
+
+    /// Whether a batch waits and nobody is writing.
+    pub(crate) fn has_work(&self) -> bool {
+        let queue = self.lock();
+        !queue.token_taken && !queue.groups.is_empty()
+    }
+
+    /// Writes queued groups, the oldest first, and puts the token back. `rounds_max` limits the
+    /// groups written for others, as long as there is a log thread to go on with them.
+    pub(crate) fn run(&self, token: Token<'_>, target: &impl CommitTarget, rounds_max: u32) {
+        let mut rounds = 0;
+        loop {
+            let (group, failure) = {
+                let mut queue = self.lock();
+                // An inline writer leaves synced groups of others to the log thread.
+                let hand_over = self.has_thread && rounds >= rounds_max;
+                match queue.groups.pop_front() {
+                    Some(group) if !hand_over => (group, queue.failure.clone()),
+                    rest => {
+                        if let Some(group) = rest {
+                            queue.groups.push_front(group);
+                        }
+                        drop(queue);
+                        drop(token);
+                        return;
+                    }
+                }
+            };
+            self.commit_and_tell(group, failure, target, &token);
+            rounds += 1;
+        }
+    }
+
+    /// Takes no more writes; what is queued fails with [`Error::Closed`]. Waits for the token.
+    pub(crate) fn close(&self) {
+        if let Some(token) = self.take_token() {
+            let groups = {
+                let mut queue = self.lock();
+                queue.closed = true;
+                std::mem::take(&mut queue.groups)
+            };
+            for group in groups {
+                group.outcome.complete(Err(Error::Closed));
+            }
+            drop(token);
+        }
+    }
+
+    /// Takes no more writes, for `cause`; what is queued fails when it is its turn.
+    pub(crate) fn fail(&self, cause: Error) {
+        self.lock().failure.get_or_insert(cause);
+    }
+
+    /// Why nothing is written any more, if so.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.lock().failure.clone()
+    }
+
+    /// Where the next change will stand. The token keeps it from moving.
+    pub(crate) fn next_seq(&self, _token: &Token<'_>) -> SeqNo {
+        SeqNo::new(self.next_seq.load(Ordering::Relaxed))
+    }
+
+    fn commit_and_tell(
+        &self,
+        group: Group,
+        failure: Option<Error>,
+        target: &impl CommitTarget,
+        token: &Token<'_>,
+    ) {
+        let Group { mut frame, durability, members, outcome } = group;
+        let result = match failure {
+            Some(cause) => Err(Error::Failed { cause: Arc::new(cause) }),
+            None => self.commit(&mut frame, durability, target),
+        };
+        let mut queue = self.lock();
+        match &result {
+            Ok(_) => queue.last_members = members,
+            Err(Error::OutcomeUnknown { cause }) if queue.failure.is_none() => {
+                queue.failure = Some(Error::clone(cause));
+            }
+            Err(_) => {}
+        }
+        frame.clear();
+        queue.spare = Some(frame);
+        drop(queue);
+        let committed = result.is_ok();
+        outcome.complete(result);
+        if committed {
+            target.after_publish(token);
+        }
+    }
+
+    /// The order of a write. Everything else in this file is about who calls it.
+    fn commit(
+        &self,
+        frame: &mut Frame,
+        durability: Durability,
+        target: &impl CommitTarget,
+    ) -> Result<SeqNo> {
+        // Nothing is written yet: a failure here leaves no trace, and takes no sequence number.
+        target.make_room(frame)?;
+        let first_seq = SeqNo::new(self.next_seq.load(Ordering::Relaxed));
+        let next_seq = first_seq.plus(u64::from(frame.count()));
+
+        // ORDER: append, sync. From here on a failure leaves the outcome open, and ends all writing.
+        target
+            .append(frame, first_seq, durability)
+            .map_err(|cause| Error::OutcomeUnknown { cause: Arc::new(cause) })?;
+        self.next_seq.store(next_seq.get(), Ordering::Relaxed);
+
+        // ORDER: apply only what the log holds: a memtable must never be ahead of it.
+        target.apply(frame, first_seq);
+
+        // ORDER: publish last: a reader who sees the number finds every change up to it.
+        self.published.store(next_seq.get() - 1, Ordering::Release);
+        Ok(first_seq)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Adds a batch to the last group, or opens one.
+    fn push(&mut self, batch: &Batch, durability: Durability) -> Result<Ticket> {
+        if self.closed {
+            return Err(Error::Closed);
+        }
+        if let Some(cause) = &self.failure {
+            return Err(Error::Failed { cause: Arc::new(cause.clone()) });
+        }
+        let full = self.groups.back().is_none_or(|group| {
+            group.frame.payload_len() + batch.encoded_len() > GROUP_LEN_MAX
+        });
+        if full {
+            self.groups.push_back(Group {
+                frame: self.spare.take().unwrap_or_else(Frame::new),
+                durability: Durability::Buffered,
+                members: 0,
+                outcome: Arc::default(),
+            });
+        }
+        let group = self.groups.back_mut().expect("one was just made sure of");
+        group.frame.push(batch.encoded(), batch.count());
+        group.members += 1;
+        if durability == Durability::Synced {
+            group.durability = Durability::Synced;
+        }
+        let offset = u64::from(group.frame.count()).saturating_sub(1);
+        Ok(Ticket::new(Arc::clone(&group.outcome), offset))
+    }
+}
+
+impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.queue.lock();
+        queue.token_taken = false;
+        let wanted = queue.token_waiters > 0 || !queue.groups.is_empty() || queue.closed;
+        drop(queue);
+        // Waking a thread costs more than a buffered write: not without need.
+        if wanted {
+            self.queue.changed.notify_all();
+        }
+    }
+}

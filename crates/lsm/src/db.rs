@@ -1,73 +1,78 @@
 //! The store: what a user of the engine holds.
 
-use std::future::Future;
+use std::fmt;
 use std::ops::Bound;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use ringwood_env::UnixMillis;
+use ringwood_env::{Clock, DiskLock, UnixMillis};
 
 use crate::batch::{Batch, KeyspaceId};
-use crate::cursor::ReadTier;
+use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::iter::Iter;
 use crate::jobs::Job;
 use crate::key::SeqNo;
+use crate::key_locks::KeyLocks;
+use crate::keyspaces::OpenKeyspace;
 use crate::options::{Durability, KeyspaceOptions, Options};
+use crate::pool::Pool;
+use crate::read::{Found, ReadOptions};
+use crate::recovery::{self, OpenReport};
 use crate::slice::Slice;
+use crate::snapshot::Snapshot;
+use crate::statistics::Statistics;
+use crate::store::Store;
+use crate::locks::lock;
+use crate::ticket::Ticket;
 
-/// An open store. Cheap to clone; the last clone to go closes it.
-#[derive(Clone, Debug)]
-pub struct Db {}
+/// An open store. Cheap to clone; it closes when the last clone and the last [`Keyspace`] are gone.
+///
+/// ```
+/// use ringwood_lsm::{Batch, Db, Durability, KeyspaceOptions, Options};
+///
+/// # fn main() -> ringwood_lsm::Result<()> {
+/// # let directory = tempfile::tempdir().unwrap();
+/// let db = Db::open(Options::new(directory.path()))?;
+/// let users = db.create_keyspace("users", KeyspaceOptions::default())?;
+/// users.put(b"ada", b"mathematician", Durability::Synced)?;
+///
+/// let mut batch = Batch::new();
+/// batch.put(users.id(), b"grace", b"admiral")?;
+/// batch.delete(users.id(), b"ada")?;
+/// db.write(&batch, Durability::Synced)?;
+///
+/// assert_eq!(users.get(b"grace")?.unwrap(), b"admiral");
+/// assert!(users.get(b"ada")?.is_none());
+/// # db.close()
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
 
 /// One keyspace of an open store. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Keyspace {}
-
-/// The state of a store at one moment, for as long as this value lives.
-#[derive(Clone, Debug)]
-pub struct Snapshot {}
-
-/// A submitted write, on its way to the disk.
-///
-/// Wait for it, await it (it needs no particular runtime), or drop it: the write happens all the same.
-#[derive(Debug)]
-#[must_use = "the write is not acknowledged before its ticket completes"]
-pub struct Ticket {}
-
-/// How a read is done.
-#[derive(Clone, Copy, Debug)]
-pub struct ReadOptions<'a> {
-    /// The state to read; `None`: the latest.
-    pub snapshot: Option<&'a Snapshot>,
-    /// Whether the read may wait for the disk.
-    pub tier: ReadTier,
-    /// Keep what is read in the cache. Off for exports and the like, which pass once.
-    pub fill_cache: bool,
+#[derive(Clone)]
+pub struct Keyspace {
+    inner: Arc<Inner>,
+    keyspace: Arc<OpenKeyspace>,
 }
 
-impl Default for ReadOptions<'_> {
-    fn default() -> Self {
-        Self {
-            snapshot: None,
-            tier: ReadTier::Disk,
-            fill_cache: true,
-        }
-    }
+struct Inner {
+    store: Arc<Store>,
+    report: OpenReport,
+    key_locks: KeyLocks,
+    /// `None` once closed.
+    running: Mutex<Option<Running>>,
 }
 
-/// A value as it was found.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// The value's bytes, not copied.
-    pub value: Slice,
-    /// When it expires, if ever.
-    pub deadline: Option<UnixMillis>,
-    /// The change that set it.
-    pub seq: SeqNo,
+/// What ends when a store is closed, in this order.
+struct Running {
+    pool: Pool,
+    _lock: Box<dyn DiskLock>,
 }
 
 /// What a read-modify-write makes of a value.
@@ -88,9 +93,20 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Locked`], [`Error::NotFound`], [`Error::UnsupportedFormat`], [`Error::Corruption`],
-    /// [`Error::InvalidOption`], [`Error::Io`].
+    /// [`Error::InvalidOption`], [`Error::Io`]. Nothing was changed.
     pub fn open(options: Options) -> Result<Self> {
-        todo!("{options:?}")
+        let threads = options.threads;
+        let (store, lock, report) = recovery::open(options, threads > 0)?;
+        let pool = Pool::start(&store, threads);
+        let running = Mutex::new(Some(Running { pool, _lock: lock }));
+        let inner = Inner { store, report, key_locks: KeyLocks::default(), running };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What opening it found.
+    #[must_use]
+    pub fn open_report(&self) -> &OpenReport {
+        &self.inner.report
     }
 
     /// Makes a keyspace, durable on return.
@@ -98,7 +114,9 @@ impl Db {
     /// # Errors
     /// [`Error::KeyspaceExists`], [`Error::InvalidOption`], or as a write.
     pub fn create_keyspace(&self, name: &str, options: KeyspaceOptions) -> Result<Keyspace> {
-        todo!("{name} {options:?}")
+        options.validate()?;
+        let keyspace = self.inner.store.create_keyspace(name, options)?;
+        Ok(self.handle(keyspace))
     }
 
     /// The keyspace of this name.
@@ -106,13 +124,18 @@ impl Db {
     /// # Errors
     /// [`Error::NoSuchKeyspace`].
     pub fn keyspace(&self, name: &str) -> Result<Keyspace> {
-        todo!("{name}")
+        let keyspace = self.inner.store.keyspaces.by_name(name);
+        let missing = || Error::NoSuchKeyspace { name: name.to_owned() };
+        keyspace.map(|keyspace| self.handle(keyspace)).ok_or_else(missing)
     }
 
     /// Names of all keyspaces, sorted.
     #[must_use]
     pub fn keyspaces(&self) -> Vec<String> {
-        todo!()
+        let all = self.inner.store.keyspaces.all();
+        let mut names: Vec<_> = all.values().map(|keyspace| keyspace.name.clone()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Drops a keyspace and everything in it, durable on return.
@@ -120,30 +143,34 @@ impl Db {
     /// # Errors
     /// [`Error::NoSuchKeyspace`], or as a write.
     pub fn drop_keyspace(&self, name: &str) -> Result<()> {
-        todo!("{name}")
+        self.inner.store.drop_keyspace(name)
     }
 
-    /// Applies a batch, all of it or nothing, and waits until it is as durable as asked.
+    /// Applies a batch, all of it or nothing, and waits until it is as durable as asked. While
+    /// background work is behind, the caller is kept waiting.
     ///
     /// # Errors
-    /// [`Error::Stalled`], [`Error::DiskFull`], [`Error::Failed`], [`Error::BatchTooLarge`]: not applied;
-    /// [`Error::OutcomeUnknown`]: may be there after the next open, or not.
+    /// [`Error::DiskFull`], [`Error::Failed`], [`Error::BatchTooLarge`], [`Error::Closed`], and with 0
+    /// threads [`Error::Stalled`]: not applied. [`Error::OutcomeUnknown`]: may be there after the next
+    /// open, or not.
     pub fn write(&self, batch: &Batch, durability: Durability) -> Result<SeqNo> {
-        self.submit(batch, durability)?.wait()
+        self.inner.store.write(batch, durability)
     }
 
-    /// Queues a batch and returns at once.
+    /// Queues a batch and returns at once; the ticket completes when it is as durable as asked.
     ///
     /// # Errors
-    /// As [`Db::write`], for what is known before the log is written.
+    /// As [`Db::write`], for what is known before the log is written; [`Error::Stalled`] while
+    /// background work is too far behind.
     pub fn submit(&self, batch: &Batch, durability: Durability) -> Result<Ticket> {
-        todo!("{batch:?} {durability:?}")
+        self.inner.store.submit(batch, durability)
     }
 
-    /// How long a polite writer waits before its next write, while background work is behind.
+    /// How long a writer who uses [`Db::submit`] waits before its next write, while background work
+    /// is behind. [`Db::write`] waits by itself.
     #[must_use]
     pub fn write_delay(&self) -> Option<Duration> {
-        todo!()
+        self.inner.store.pressure.delay(&*self.inner.store.clock)
     }
 
     /// Makes every buffered write durable.
@@ -151,13 +178,13 @@ impl Db {
     /// # Errors
     /// As a synced write.
     pub fn sync(&self) -> Result<()> {
-        todo!()
+        self.inner.store.sync()
     }
 
     /// The state of now, kept readable until it is dropped.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        todo!()
+        self.inner.store.snapshots.take(|| self.inner.store.commit.published())
     }
 
     /// Writes out every memtable and waits for it.
@@ -165,44 +192,63 @@ impl Db {
     /// # Errors
     /// As background work: [`Error::Io`], [`Error::DiskFull`], [`Error::Failed`].
     pub fn flush(&self) -> Result<()> {
-        todo!()
+        self.inner.store.flush_all()
     }
 
     /// The next piece of background work, if there is any. For stores opened with 0 threads.
     #[must_use]
     pub fn next_job(&self) -> Option<Job> {
-        todo!()
+        self.inner.store.next_job()
     }
 
     /// Does a piece of background work.
     ///
     /// # Errors
-    /// As [`Db::flush`]; the work is offered again.
+    /// [`Error::Io`], [`Error::DiskFull`], [`Error::Failed`], [`Error::Corruption`]. Nothing was lost,
+    /// and the work is offered again.
     pub fn run(&self, job: Job) -> Result<()> {
-        todo!("{job:?}")
+        self.inner.store.run_job(job)
     }
 
     /// Makes a copy that can be opened as a store of its own, in a new directory of the same file
     /// system: tables are linked, so it costs little space. Holds every write acknowledged before.
     ///
     /// # Errors
-    /// [`Error::Io`], `AlreadyExists` among them.
+    /// [`Error::Io`], with `AlreadyExists` where the directory is not empty.
     pub fn checkpoint(&self, directory: &Path) -> Result<()> {
-        todo!("{directory:?}")
+        checkpoint::make(&self.inner.store, directory)
+    }
+
+    /// What the store holds and does.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.inner.store.statistics()
     }
 
     /// Why the store takes no more writes, if it does not.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
-        todo!()
+        self.inner.store.check_writable().err()
     }
 
-    /// Waits for running work, syncs, and marks the log as closed cleanly.
+    /// The store's idea of now, in milliseconds since the Unix epoch: the wall clock, but that it never
+    /// goes back, not over a restart either. Deadlines are compared with it.
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        self.inner.store.clock.wall()
+    }
+
+    /// Waits for running work, syncs, and marks the log as closed in order. Other handles to the store
+    /// stay readable; their writes fail with [`Error::Closed`].
     ///
     /// # Errors
     /// As a synced write.
     pub fn close(self) -> Result<()> {
-        todo!()
+        self.inner.close()
+    }
+
+    fn handle(&self, keyspace: Arc<OpenKeyspace>) -> Keyspace {
+        Keyspace { inner: Arc::clone(&self.inner), keyspace }
     }
 }
 
@@ -210,121 +256,157 @@ impl Keyspace {
     /// What batches call it.
     #[must_use]
     pub fn id(&self) -> KeyspaceId {
-        todo!()
+        self.keyspace.id
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.keyspace.name
     }
 
     /// The newest value of `key`.
     ///
     /// # Errors
-    /// [`Error::Corruption`], [`Error::Io`].
+    /// [`Error::Corruption`], [`Error::Io`]; [`Error::NoSuchKeyspace`] once it was dropped.
     pub fn get(&self, key: &[u8]) -> Result<Option<Slice>> {
-        Ok(self
-            .get_with(key, &ReadOptions::default())?
-            .map(|found| found.value))
+        Ok(self.get_with(key, &ReadOptions::default())?.map(|found| found.value))
     }
 
     /// The value of `key`, read as `options` say.
     ///
     /// # Errors
-    /// [`Error::WouldBlock`] in [`ReadTier::Memory`]; [`Error::Corruption`], [`Error::Io`].
+    /// As [`Keyspace::get`], and [`Error::WouldBlock`] in [`ReadTier::Memory`](crate::ReadTier::Memory).
     pub fn get_with(&self, key: &[u8], options: &ReadOptions<'_>) -> Result<Option<Found>> {
-        todo!("{key:?} {options:?}")
+        self.inner.store.get(&self.keyspace, key, options)
     }
 
-    /// The values of many keys at one moment, in their order.
+    /// The values of many keys at one moment, in their order; their disk reads overlap.
     ///
     /// # Errors
     /// As [`Keyspace::get_with`], for each key by itself.
-    pub fn multi_get(
-        &self,
-        keys: &[&[u8]],
-        options: &ReadOptions<'_>,
-    ) -> Vec<Result<Option<Found>>> {
-        todo!("{keys:?} {options:?}")
+    pub fn multi_get(&self, keys: &[&[u8]], options: &ReadOptions<'_>) -> Vec<Result<Option<Found>>> {
+        self.inner.store.multi_get(&self.keyspace, keys, options)
     }
 
     /// Sets `key` to `value`.
     ///
     /// # Errors
-    /// As [`Db::write`].
+    /// As [`Db::write`]; [`Error::KeyTooLarge`], [`Error::ValueTooLarge`].
     pub fn put(&self, key: &[u8], value: &[u8], durability: Durability) -> Result<SeqNo> {
-        todo!("{key:?} {value:?} {durability:?}")
+        self.write_one(durability, |batch, id| batch.put(id, key, value))
+    }
+
+    /// Sets `key` to `value` until `deadline`.
+    ///
+    /// # Errors
+    /// As [`Keyspace::put`].
+    pub fn put_expiring(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        deadline: UnixMillis,
+        durability: Durability,
+    ) -> Result<SeqNo> {
+        self.write_one(durability, |batch, id| batch.put_expiring(id, key, value, deadline))
     }
 
     /// Removes `key`.
     ///
     /// # Errors
-    /// As [`Db::write`].
+    /// As [`Keyspace::put`].
     pub fn delete(&self, key: &[u8], durability: Durability) -> Result<SeqNo> {
-        todo!("{key:?} {durability:?}")
+        self.write_one(durability, |batch, id| batch.delete(id, key))
     }
 
     /// Removes every key from `start` up to `end` (excluded).
     ///
     /// # Errors
-    /// As [`Db::write`]; [`Error::InvertedRange`].
+    /// As [`Keyspace::put`]; [`Error::InvertedRange`].
     pub fn delete_range(&self, start: &[u8], end: &[u8], durability: Durability) -> Result<SeqNo> {
-        todo!("{start:?} {end:?} {durability:?}")
+        self.write_one(durability, |batch, id| batch.delete_range(id, start, end))
     }
 
     /// Reads `key`, lets `change` decide, and writes the result, with no other update of the same
     /// key in between (plain writes do not take part). `None`: nothing was changed.
     ///
     /// # Errors
-    /// As [`Keyspace::get`] and [`Db::write`].
+    /// As [`Keyspace::get`] and [`Keyspace::put`].
     pub fn update(
         &self,
         key: &[u8],
         durability: Durability,
         change: impl FnOnce(Option<&Found>) -> Update,
     ) -> Result<Option<SeqNo>> {
-        let _ = (key, durability, change(None));
-        todo!()
+        let _locked = self.inner.key_locks.lock(self.keyspace.id, key);
+        let found = self.get_with(key, &ReadOptions::default())?;
+        let written = match change(found.as_ref()) {
+            Update::Keep => return Ok(None),
+            Update::Put(value) => self.put(key, &value, durability),
+            Update::PutExpiring(value, deadline) => {
+                self.put_expiring(key, &value, deadline, durability)
+            }
+            Update::Delete => self.delete(key, durability),
+        };
+        written.map(Some)
     }
 
     /// The keys of a range, in order, in both directions.
     ///
     /// # Errors
     /// [`Error::InvertedRange`], [`Error::Corruption`], [`Error::Io`].
-    pub fn range(
-        &self,
-        range: (Bound<&[u8]>, Bound<&[u8]>),
-        options: &ReadOptions<'_>,
-    ) -> Result<Iter> {
-        todo!("{range:?} {options:?}")
+    pub fn range(&self, range: (Bound<&[u8]>, Bound<&[u8]>), options: &ReadOptions<'_>) -> Result<Iter> {
+        self.inner.store.iter(&self.keyspace, range, options)
     }
-}
 
-impl Ticket {
-    /// Waits until the write is as durable as asked, and visible.
+    /// Writes out what is in memory and merges all tables of the keyspace into its lowest level, which
+    /// gives back all space that can be. Takes as long as rewriting everything does.
     ///
     /// # Errors
-    /// As [`Db::write`].
-    pub fn wait(self) -> Result<SeqNo> {
-        todo!()
+    /// As background work.
+    pub fn compact(&self) -> Result<()> {
+        self.inner.store.compact_all(&self.keyspace)
     }
 
-    /// Calls `done` when the write is as durable as asked, on the thread that wrote the log: keep it short.
-    pub fn on_complete(self, done: impl FnOnce(Result<SeqNo>) + Send + 'static) {
-        let _ = done;
-        todo!()
-    }
-}
-
-impl Future for Ticket {
-    type Output = Result<SeqNo>;
-
-    fn poll(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Self::Output> {
-        todo!()
+    fn write_one(
+        &self,
+        durability: Durability,
+        fill: impl FnOnce(&mut Batch, KeyspaceId) -> Result<()>,
+    ) -> Result<SeqNo> {
+        self.keyspace.check_alive()?;
+        let mut batch = Batch::new();
+        fill(&mut batch, self.keyspace.id)?;
+        self.inner.store.write(&batch, durability)
     }
 }
 
-#[allow(unused)]
-fn assert_shareable() {
-    fn check<T: Send + Sync + 'static>() {}
-    check::<Db>();
-    check::<Keyspace>();
-    check::<Snapshot>();
-    check::<Ticket>();
-    let _: Option<(Arc<()>, Error)> = None;
+impl Inner {
+    fn close(&self) -> Result<()> {
+        let Some(running) = lock(&self.running).take() else {
+            return Ok(());
+        };
+        // ORDER: no job and no write runs while the log is ended; the directory is unlocked last.
+        running.pool.stop();
+        self.store.close()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "the store was not closed in order; the next open recovers it");
+        }
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db").field("path", &self.inner.store.options.path).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Keyspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyspace").field("name", &self.keyspace.name).finish_non_exhaustive()
+    }
 }

@@ -142,6 +142,13 @@ pub enum Error {
         why: &'static str,
     },
 
+    /// A thread of the store panicked, which is a defect of ours. What was acknowledged is safe.
+    #[error("thread {thread} panicked; please report what it printed")]
+    Panicked {
+        /// The thread's name.
+        thread: String,
+    },
+
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

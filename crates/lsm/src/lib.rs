@@ -19,8 +19,11 @@ mod key;
 mod options;
 mod slice;
 
+mod background;
 mod budget;
 mod cache;
+mod checkpoint;
+mod clock;
 mod commit;
 mod compaction;
 mod db;
@@ -28,23 +31,44 @@ mod files;
 mod flush;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod install;
 mod iter;
 mod jobs;
+mod key_locks;
+mod keyspaces;
+mod locks;
 mod manifest;
 mod memtable;
+mod pool;
+mod pressure;
 mod range_tombstone;
 mod rate;
 mod read;
+mod recovery;
+mod snapshot;
+mod space;
 mod sstable;
+mod statistics;
+mod store;
 mod sync;
+mod tables;
+mod ticket;
+mod view;
 mod wal;
 
 pub use batch::{Batch, KeyspaceId};
 pub use cursor::ReadTier;
-pub use db::{Db, Found, Keyspace, ReadOptions, Snapshot, Ticket, Update};
+pub use db::{Db, Keyspace, Update};
 pub use error::{Corruption, CorruptionKind, Error, Result};
 pub use iter::{Entries, Iter};
 pub use jobs::Job;
 pub use key::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
+pub use read::{Found, ReadOptions};
+pub use recovery::{OpenReport, TornLog};
+pub use snapshot::Snapshot;
+pub use statistics::{
+    KeyspaceStatistics, LATENCY_BOUNDS_US, Latency, LevelStatistics, Statistics,
+};
+pub use ticket::Ticket;
 pub use options::{Compression, Durability, ExpiryFilter, KeyspaceOptions, Options};
 pub use slice::Slice;

@@ -1,10 +1,11 @@
 //! What can be chosen when a store or a keyspace is opened, and what each choice trades.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringwood_env::{Clock, Disk, RealDisk, SystemClock, UnixMillis};
+use ringwood_env::{Clock, Disk, Random, RealDisk, SystemClock, SystemRandom, UnixMillis};
 
 use crate::error::{Error, Result};
 
@@ -60,10 +61,15 @@ pub struct Options {
     pub background_rate: Option<u64>,
     /// Most tables open at once; each takes a file descriptor and a few KiB of the budget.
     pub open_tables_max: usize,
+    /// By keyspace: who decides what may be forgotten once it has expired. Code, so it is given at
+    /// each open.
+    pub expiry_filters: BTreeMap<String, Arc<dyn ExpiryFilter>>,
     /// The disk.
     pub disk: Arc<dyn Disk>,
     /// The clock that deadlines are compared with.
     pub clock: Arc<dyn Clock>,
+    /// Draws the store's identity and the log's salts.
+    pub random: Arc<dyn Random>,
 }
 
 impl Options {
@@ -80,8 +86,10 @@ impl Options {
             threads: 2,
             background_rate: None,
             open_tables_max: 4096,
+            expiry_filters: BTreeMap::new(),
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
         }
     }
 

@@ -1,1 +1,251 @@
-//! skeleton
+//! How a key is looked up: newest source first, until one decides.
+//!
+//! # Invariants
+//! - read-1: the view is loaded BEFORE the moment is. A view loaded later could have lost, to a
+//!   compaction, the version that the moment shows; a view loaded earlier holds everything published
+//!   by then, and a newer moment shows nothing more in it than a prefix of the order of writes.
+//! - read-2: of one key, a newer source holds only newer changes; so the first change found decides,
+//!   and a range delete found on the way hides everything in the sources that follow.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use ringwood_env::{Clock, UnixMillis};
+
+use crate::cursor::{BlockRead, Cursor, ReadTier};
+use crate::error::{Error, Result};
+use crate::iter::{self, Iter, LevelCursor, MergeCursor};
+use crate::key::{Kind, SeqNo, split_deadline};
+use crate::keyspaces::OpenKeyspace;
+use crate::tables::TableRun;
+use crate::range_tombstone::RangeTombstones;
+use crate::slice::Slice;
+use crate::snapshot::Snapshot;
+use crate::sstable::filter_hash;
+use crate::store::Store;
+use crate::view::View;
+
+/// How a read is done.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadOptions<'a> {
+    /// The state to read; `None`: the latest.
+    pub snapshot: Option<&'a Snapshot>,
+    /// Whether the read may wait for the disk.
+    pub tier: ReadTier,
+    /// Keep what is read in the cache. Off for exports and the like, which pass once.
+    pub fill_cache: bool,
+}
+
+impl Default for ReadOptions<'_> {
+    fn default() -> Self {
+        Self { snapshot: None, tier: ReadTier::Disk, fill_cache: true }
+    }
+}
+
+impl ReadOptions<'_> {
+    fn block_read(&self) -> BlockRead {
+        BlockRead { tier: self.tier, fill_cache: self.fill_cache, ..BlockRead::default() }
+    }
+}
+
+/// A value as it was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The value's bytes, not copied.
+    pub value: Slice,
+    /// When it expires, if ever.
+    pub deadline: Option<UnixMillis>,
+    /// The change that set it.
+    pub seq: SeqNo,
+}
+
+/// The newest change of a key, as stored.
+type Change = (SeqNo, Kind, Slice);
+
+impl Store {
+    /// Looks `key` up.
+    pub(crate) fn get(
+        &self,
+        keyspace: &OpenKeyspace,
+        key: &[u8],
+        options: &ReadOptions<'_>,
+    ) -> Result<Option<Found>> {
+        keyspace.check_alive()?;
+        self.counters.gets.add(1);
+        let view = keyspace.view();
+        let at = self.moment(options);
+        let change = self.newest_change(&view, key, at, options)?;
+        Ok(change.and_then(|change| self.shown(change)))
+    }
+
+    /// Looks many keys up at one moment. The disk is told of all of them before the first is waited for.
+    pub(crate) fn multi_get(
+        &self,
+        keyspace: &OpenKeyspace,
+        keys: &[&[u8]],
+        options: &ReadOptions<'_>,
+    ) -> Vec<Result<Option<Found>>> {
+        if let Err(error) = keyspace.check_alive() {
+            return keys.iter().map(|_| Err(error.clone())).collect();
+        }
+        self.counters.gets.add(keys.len() as u64);
+        let view = keyspace.view_owned();
+        let at = self.moment(options);
+        let memory = ReadOptions { tier: ReadTier::Memory, ..*options };
+        let mut found: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let change = self.newest_change(&view, key, at, &memory);
+                if matches!(change, Err(Error::WouldBlock)) && options.tier == ReadTier::Disk {
+                    self.prefetch(&view, key);
+                }
+                change
+            })
+            .collect();
+        if options.tier == ReadTier::Disk {
+            for (change, key) in found.iter_mut().zip(keys) {
+                if matches!(change, Err(Error::WouldBlock)) {
+                    *change = self.newest_change(&view, key, at, options);
+                }
+            }
+        }
+        let shown = |change: Option<Change>| change.and_then(|change| self.shown(change));
+        found.into_iter().map(|change| change.map(shown)).collect()
+    }
+
+    /// An iterator over a range.
+    pub(crate) fn iter(
+        self: &Arc<Self>,
+        keyspace: &OpenKeyspace,
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+        options: &ReadOptions<'_>,
+    ) -> Result<Iter> {
+        keyspace.check_alive()?;
+        check_order(lower, upper)?;
+        let view = keyspace.view_owned();
+        let at = self.moment(options);
+        let block_read = options.block_read();
+        let mut sources: Vec<Box<dyn Cursor>> = Vec::new();
+        let mut tombstones: Vec<Arc<RangeTombstones>> = Vec::new();
+        for memtable in view.memtables() {
+            sources.push(Box::new(memtable.table.cursor()));
+            if memtable.table.range_delete_count() > 0 {
+                tombstones.push(memtable.table.range_tombstones());
+            }
+        }
+        let first = bound_key(lower).unwrap_or_default();
+        for run in view.version.runs() {
+            let tables = run.overlapping(first, upper);
+            if tables.is_empty() {
+                continue;
+            }
+            for table in tables.iter().filter(|table| table.range_deletes > 0) {
+                tombstones.push(Arc::clone(self.tables.reader(table)?.range_tombstones()));
+            }
+            let run = TableRun::new(tables, Arc::clone(&self.tables), block_read);
+            sources.push(Box::new(LevelCursor::new(run)));
+        }
+        let seen = iter::View {
+            at,
+            lower: lower.map(<[u8]>::to_vec),
+            upper: upper.map(<[u8]>::to_vec),
+            tombstones,
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+        };
+        let pins = (view, options.snapshot.cloned());
+        Ok(Iter::new(MergeCursor::new(sources), seen, Box::new(pins)))
+    }
+
+    /// INVARIANT read-1: asked after the view was loaded.
+    fn moment(&self, options: &ReadOptions<'_>) -> SeqNo {
+        options.snapshot.map_or_else(|| self.commit.published(), Snapshot::seq)
+    }
+
+    /// The newest change to `key` at or before `at`, unless a newer range delete hides it.
+    fn newest_change(
+        &self,
+        view: &View,
+        key: &[u8],
+        at: SeqNo,
+        options: &ReadOptions<'_>,
+    ) -> Result<Option<Change>> {
+        for memtable in view.memtables() {
+            let hidden = memtable.table.newest_range_delete(key, at);
+            let change = memtable.table.get(key, at);
+            if change.is_some() || hidden.is_some() {
+                self.counters.gets_from_memtable.add(1);
+                return Ok(unless_hidden(change, hidden));
+            }
+        }
+        self.newest_change_in_tables(view, key, at, options.block_read())
+    }
+
+    fn newest_change_in_tables(
+        &self,
+        view: &View,
+        key: &[u8],
+        at: SeqNo,
+        read: BlockRead,
+    ) -> Result<Option<Change>> {
+        let hash = filter_hash(key);
+        for table in view.version.tables_for(key) {
+            let reader = self.tables.reader(table)?;
+            let hidden = if table.range_deletes > 0 {
+                reader.range_tombstones().newest_covering(key, at)
+            } else {
+                None
+            };
+            let change = reader.get(key, hash, at, read)?;
+            if change.is_some() || hidden.is_some() {
+                return Ok(unless_hidden(change, hidden));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks the disk for the blocks that a read of `key` will want. A hint: failures show when it is read.
+    fn prefetch(&self, view: &View, key: &[u8]) {
+        let hash = filter_hash(key);
+        for table in view.version.tables_for(key) {
+            if let Ok(reader) = self.tables.reader(table) {
+                reader.prefetch(key, hash);
+            }
+        }
+    }
+
+    /// What a user sees of a change.
+    fn shown(&self, (seq, kind, stored): Change) -> Option<Found> {
+        match kind {
+            Kind::Put => Some(Found { value: stored, deadline: None, seq }),
+            Kind::PutExpiring => {
+                let (deadline, value) = split_deadline(&stored)?;
+                let header_len = stored.len() - value.len();
+                (deadline > self.clock.wall()).then(|| Found {
+                    value: stored.clone().skip(header_len),
+                    deadline: Some(deadline),
+                    seq,
+                })
+            }
+            Kind::Delete | Kind::RangeDelete => None,
+        }
+    }
+}
+
+/// INVARIANT read-2: both are of one source, the newest that knows of the key.
+fn unless_hidden(change: Option<Change>, hidden: Option<SeqNo>) -> Option<Change> {
+    change.filter(|(seq, ..)| hidden.is_none_or(|hidden| hidden < *seq))
+}
+
+fn check_order(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Result<()> {
+    match (bound_key(lower), bound_key(upper)) {
+        (Some(lower), Some(upper)) if lower > upper => Err(Error::InvertedRange),
+        _ => Ok(()),
+    }
+}
+
+fn bound_key(bound: Bound<&[u8]>) -> Option<&[u8]> {
+    match bound {
+        Bound::Included(key) | Bound::Excluded(key) => Some(key),
+        Bound::Unbounded => None,
+    }
+}

@@ -59,6 +59,11 @@ pub(crate) enum Edit {
     LastSeq(SeqNo),
     /// The latest wall clock seen, in milliseconds: a clock set back never revives what expired.
     ClockHigh(u64),
+    /// Every change of the keyspace up to this one is in tables: replay passes over it.
+    Flushed {
+        keyspace: KeyspaceId,
+        upto: SeqNo,
+    },
 }
 
 /// Bytes that are no edits. Whoever knows the file turns it into a [`Corruption`](crate::Corruption).
@@ -77,6 +82,7 @@ const SEAL_LOGS: u8 = 9;
 const NEXT_FILE: u8 = 10;
 const LAST_SEQ: u8 = 11;
 const CLOCK_HIGH: u8 = 12;
+const FLUSHED: u8 = 13;
 
 impl Edit {
     /// Appends the encoded form.
@@ -153,6 +159,11 @@ impl Edit {
                 put(body, *ms);
                 CLOCK_HIGH
             }
+            Self::Flushed { keyspace, upto } => {
+                put(body, keyspace.0.into());
+                put(body, upto.get());
+                FLUSHED
+            }
         }
     }
 
@@ -210,6 +221,10 @@ impl Edit {
             NEXT_FILE => Self::NextFile(body.file()?),
             LAST_SEQ => Self::LastSeq(body.seq()?),
             CLOCK_HIGH => Self::ClockHigh(body.number()?),
+            FLUSHED => Self::Flushed {
+                keyspace: body.keyspace()?,
+                upto: body.seq()?,
+            },
             _ => return Err(MalformedEdit),
         })
     }
@@ -458,6 +473,7 @@ mod tests {
             (keyspace(), ".{0,20}", any_options())
                 .prop_map(|(id, name, options)| Edit::CreateKeyspace { id, name, options }),
             keyspace().prop_map(|id| Edit::DropKeyspace { id }),
+            (keyspace(), seq()).prop_map(|(keyspace, upto)| Edit::Flushed { keyspace, upto }),
             keyspace().prop_map(Edit::NextKeyspace),
             (keyspace(), level(), any_meta()).prop_map(|(keyspace, level, meta)| {
                 let meta = Arc::new(meta);

@@ -120,6 +120,15 @@ impl Manifest {
         })
     }
 
+    /// Makes a store in `directory`, which is empty but for the tables of `state`.
+    ///
+    /// # Errors
+    /// As [`Manifest::create`].
+    pub(crate) fn create_with(disk: Arc<dyn Disk>, directory: &Path, state: State) -> Result<Self> {
+        let numbers = Arc::new(FileNumbers::starting_at(state.next_file));
+        Self::begin(disk, directory, numbers, state)
+    }
+
     /// What the store consists of.
     pub(crate) fn state(&self) -> &State {
         &self.state

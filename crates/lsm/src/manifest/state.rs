@@ -37,6 +37,8 @@ pub(crate) struct KeyspaceState {
     pub(crate) name: String,
     /// As persisted: without an expiry filter.
     pub(crate) options: KeyspaceOptions,
+    /// Every change up to this one is in tables.
+    pub(crate) flushed: SeqNo,
     /// Every table with its level.
     pub(crate) tables: BTreeMap<FileNumber, (u8, Arc<TableMeta>)>,
 }
@@ -119,6 +121,11 @@ impl State {
             Edit::NextFile(number) => self.next_file = self.next_file.max(*number),
             Edit::LastSeq(seq) => self.last_seq = self.last_seq.max(*seq),
             Edit::ClockHigh(ms) => self.clock_high = self.clock_high.max(*ms),
+            Edit::Flushed { keyspace, upto } => {
+                let keyspace = self.keyspaces.get_mut(keyspace);
+                let keyspace = Arc::make_mut(keyspace.ok_or(InvalidEdit::UnknownKeyspace)?);
+                keyspace.flushed = keyspace.flushed.max(*upto);
+            }
         }
         Ok(())
     }
@@ -132,6 +139,7 @@ impl State {
                 name: keyspace.name.clone(),
                 options: keyspace.options.clone(),
             });
+            edits.push(Edit::Flushed { keyspace: *id, upto: keyspace.flushed });
             edits.extend(
                 keyspace
                     .tables
@@ -159,6 +167,12 @@ impl State {
             Edit::ClockHigh(self.clock_high),
         ]);
         edits
+    }
+
+    /// The same store when everything in its logs is in tables.
+    pub(crate) fn without_logs(&self) -> Self {
+        let state = self.clone();
+        Self { logs: BTreeSet::new(), seals: Vec::new(), min_log: self.next_file, ..state }
     }
 
     /// How much of a log segment counts.
@@ -193,6 +207,7 @@ impl State {
                 expiry_filter: None,
                 ..options.clone()
             },
+            flushed: SeqNo::ZERO,
             tables: BTreeMap::new(),
         };
         self.keyspaces.insert(id, Arc::new(keyspace));

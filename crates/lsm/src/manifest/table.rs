@@ -5,8 +5,10 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwapOption;
+
 use crate::files::FileNumber;
-use crate::sstable::TableMeta;
+use crate::sstable::{TableMeta, TableReader};
 
 /// A table that some version names.
 ///
@@ -15,6 +17,10 @@ use crate::sstable::TableMeta;
 #[derive(Debug)]
 pub(crate) struct Table {
     meta: Arc<TableMeta>,
+    /// `None`: not open. Opened and closed by [`TableCache`](crate::tables::TableCache).
+    reader: ArcSwapOption<TableReader>,
+    /// Whether the reader was asked for since the cache last looked.
+    used: AtomicBool,
     obsolete: AtomicBool,
     obsolete_files: Arc<ObsoleteFiles>,
 }
@@ -23,9 +29,39 @@ impl Table {
     pub(crate) fn new(meta: Arc<TableMeta>, obsolete_files: Arc<ObsoleteFiles>) -> Arc<Self> {
         Arc::new(Self {
             meta,
+            reader: ArcSwapOption::empty(),
+            used: AtomicBool::new(false),
             obsolete: AtomicBool::new(false),
             obsolete_files,
         })
+    }
+
+    /// The reader, if the table is open.
+    #[inline]
+    pub(crate) fn reader(&self) -> Option<Arc<TableReader>> {
+        let reader = self.reader.load_full();
+        // Written only when it changes: the line stays shared between cores.
+        if reader.is_some() && !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        reader
+    }
+
+    /// Opens the table with `reader`, unless it is open: then its present reader is returned.
+    pub(crate) fn set_reader(&self, reader: &Arc<TableReader>) -> Option<Arc<TableReader>> {
+        let none: Option<Arc<TableReader>> = None;
+        let before = self.reader.compare_and_swap(&none, Some(Arc::clone(reader)));
+        before.clone()
+    }
+
+    /// Closes the table, unless it was used since the last time this was asked; says whether it did.
+    /// Who reads it at the moment goes on.
+    pub(crate) fn close_if_unused(&self) -> bool {
+        let unused = !self.used.swap(false, Ordering::Relaxed);
+        if unused {
+            self.reader.store(None);
+        }
+        unused
     }
 
     /// What the manifest knows of it.
@@ -66,6 +102,11 @@ impl ObsoleteFiles {
     }
 
     /// Adds a table that was never, or is no longer, part of a version.
+    pub(crate) fn is_empty(&self) -> bool {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.is_empty()
+    }
+
     pub(crate) fn push(&self, number: FileNumber) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push(number);

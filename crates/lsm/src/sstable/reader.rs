@@ -40,6 +40,12 @@ pub(crate) struct TableReader {
     filter: OnceLock<Filter>,
 }
 
+impl std::fmt::Debug for TableReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TableReader").field("number", &self.file.number).finish_non_exhaustive()
+    }
+}
+
 impl TableReader {
     /// Opens a table, which takes one or two reads. It fails where range tombstones cannot be read:
     /// without them, answers would be wrong.

@@ -33,13 +33,8 @@ pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports)] // until commit and recovery meet it
-pub(crate) use format::LogPosition;
-#[allow(unused_imports)] // until commit and recovery meet it
+pub(crate) use format::{LogPosition, payload_len_max};
 pub(crate) use frame::Frame;
-#[allow(unused_imports)] // until commit and recovery meet it
 pub(crate) use reader::{LiveSegment, Recovered, RecoveredFrame, TornTail, recover};
-#[allow(unused_imports)] // until commit and recovery meet it
 pub(crate) use segment::{Preparation, Segment, SegmentPool};
-#[allow(unused_imports)] // until commit and recovery meet it
 pub(crate) use writer::{LogStatistics, LogWriter};

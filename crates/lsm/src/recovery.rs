@@ -1,0 +1,285 @@
+//! How a store is opened: what the manifest lists, then what the log adds.
+//!
+//! The log is replayed into memtables, not into tables: a store is ready as soon as it is read. One
+//! edit then closes the book on the old log ([`Edit::SealLogs`]) and opens the next segment, so that
+//! what a crash tore off can never be read as if it belonged to what is written from now on.
+//!
+//! # Invariants
+//! - recovery-1: until that edit is durable nothing is changed, so a crash while opening changes
+//!   nothing either.
+//! - recovery-2: sequence numbers of writes that were torn off are not issued again.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use ringwood_env::{Clock, Disk, DiskLock, LatchedDisk};
+
+use crate::batch::BatchReader;
+use crate::budget::{Consumer, MemoryBudget};
+use crate::cache::BlockCache;
+use crate::clock::ForwardClock;
+use crate::commit::CommitQueue;
+use crate::error::{Corruption, CorruptionKind, Error, Result};
+use crate::files::{self, FileKind, FileNumber};
+use crate::key::SeqNo;
+use crate::keyspaces::{Keyspaces, OpenKeyspace};
+use crate::manifest::{Edit, LogPart, Manifest, ObsoleteFiles, State, Table, Version};
+use crate::options::Options;
+use crate::store::{Store, StoreParts, apply};
+use crate::tables::TableCache;
+use crate::view::LoggedMemtable;
+use crate::wal::{LiveSegment, LogWriter, Recovered, SegmentPool, TornTail, recover};
+
+/// What opening a store found.
+#[derive(Clone, Debug, Default)]
+pub struct OpenReport {
+    /// Whether the store was made.
+    pub created: bool,
+    /// Whether it was closed in order the last time.
+    pub clean: bool,
+    /// Log records replayed.
+    pub replayed: u64,
+    /// The end of the log that a crash tore off, if one did: writes nobody was told of.
+    pub torn_tail: Option<TornLog>,
+    /// Damage passed by without loss.
+    pub healed: Vec<Corruption>,
+}
+
+/// Where a crash tore the log off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornLog {
+    /// The segment.
+    pub file: std::path::PathBuf,
+    /// Where the last whole record ends.
+    pub offset: u64,
+    /// Bytes behind it that were left out.
+    pub skipped_bytes: u64,
+}
+
+/// Numbers left out when the log was torn off: more than one log can hold.
+const SEQ_GAP: u64 = 1 << 32;
+
+/// Opens the store that `options` describe. The lock is held until it is dropped.
+pub(crate) fn open(
+    options: Options,
+    has_log_thread: bool,
+) -> Result<(Arc<Store>, Box<dyn DiskLock>, OpenReport)> {
+    options.validate()?;
+    let disk = Arc::new(LatchedDisk::new(Arc::clone(&options.disk)));
+    let lock = enter_directory(&*disk, &options)?;
+    let (mut manifest, created) = open_manifest(&disk, &options)?;
+    let state = manifest.state().clone();
+    let clock = Arc::new(ForwardClock::new(Arc::clone(&options.clock), state.clock_high));
+    let cache = BlockCache::new(options.memory_budget);
+    let budget = MemoryBudget::new(options.memory_budget, Arc::clone(&cache) as _);
+    let obsolete = Arc::new(ObsoleteFiles::default());
+    let keyspaces = open_keyspaces(&options, &state, &budget, &obsolete)?;
+
+    let mut report = OpenReport { created, healed: manifest.damage().to_vec(), ..Default::default() };
+    let recovered = replay_log(&*disk, &options, &state, &keyspaces, &budget, &clock, &mut report)?;
+    let next_seq = next_seq(&state, &recovered);
+
+    let mut segments = SegmentPool::new(
+        Arc::clone(&disk) as Arc<dyn Disk>,
+        Arc::clone(&options.random),
+        &options.path,
+        options.log_segment_len,
+        SEGMENTS_KEPT,
+    );
+    remove_leftovers(&*disk, &options, &manifest, &mut segments)?;
+    let segment = segments.begin(manifest.numbers().issue()).run()?;
+    segments.gave_up(); // that one is used at once: the spare is still to be made
+    let number = segment.number();
+    let mut edits = Vec::new();
+    if let Some(end) = recovered.end {
+        edits.push(Edit::SealLogs { last: end.log, end: end.offset, next: number });
+    }
+    edits.extend([
+        Edit::AddLog { number },
+        Edit::LastSeq(SeqNo::new(next_seq.get() - 1)),
+        Edit::ClockHigh(clock.wall()),
+    ]);
+    manifest.append(&edits)?;
+
+    let store = Store::new(StoreParts {
+        tables: TableCache::new(
+            Arc::clone(&disk) as Arc<dyn Disk>,
+            &options.path,
+            Arc::clone(&cache),
+            &budget,
+            options.open_tables_max,
+        ),
+        commit: CommitQueue::new(next_seq, has_log_thread),
+        log: LogWriter::new(segment, recovered.end, next_seq),
+        options,
+        disk,
+        clock,
+        budget,
+        cache,
+        obsolete,
+        keyspaces,
+        segments,
+        manifest,
+    });
+    store.update_pressure();
+    store.look_for_space();
+    Ok((store, lock, report))
+}
+
+/// Obsolete log segments kept for another use.
+const SEGMENTS_KEPT: usize = 4;
+
+fn enter_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLock>> {
+    let path = &options.path;
+    match disk.read_dir(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound && options.create => {
+            disk.create_dir_all(path).map_err(|error| Error::io("create", path, error))?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Error::NotFound { path: path.clone() });
+        }
+        Err(error) => return Err(Error::io("list", path, error)),
+    }
+    let lock_path = options.file(files::LOCK);
+    disk.lock(&lock_path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::Locked { path: lock_path.clone() },
+        _ => Error::io("lock", &lock_path, error),
+    })
+}
+
+fn open_manifest(disk: &Arc<LatchedDisk>, options: &Options) -> Result<(Manifest, bool)> {
+    let disk = Arc::clone(disk) as Arc<dyn Disk>;
+    match Manifest::open(Arc::clone(&disk), &options.path) {
+        Err(Error::NotFound { .. }) if options.create => {
+            let random = &options.random;
+            let identity = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
+            // The directory's own name must outlive a crash too.
+            let parent = options.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            if let Some(parent) = parent {
+                disk.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
+            }
+            Ok((Manifest::create(disk, &options.path, identity)?, true))
+        }
+        manifest => Ok((manifest?, false)),
+    }
+}
+
+fn open_keyspaces(
+    options: &Options,
+    state: &State,
+    budget: &Arc<MemoryBudget>,
+    obsolete: &Arc<ObsoleteFiles>,
+) -> Result<Keyspaces> {
+    let keyspaces = Keyspaces::default();
+    for (id, keyspace) in &state.keyspaces {
+        let tables = keyspace.tables.values().map(|(level, meta)| {
+            (usize::from(*level), Table::new(Arc::clone(meta), Arc::clone(obsolete)))
+        });
+        // Levels that overlap cannot be told from damage.
+        let version = Version::load(tables).map_err(|_| {
+            Corruption::new(&options.file(files::CURRENT), 0, CorruptionKind::Order)
+        })?;
+        let mut keyspace_options = keyspace.options.clone();
+        keyspace_options.expiry_filter = options.expiry_filters.get(&keyspace.name).cloned();
+        keyspaces.add(&OpenKeyspace::new(
+            *id,
+            keyspace.name.clone(),
+            keyspace_options,
+            keyspace.flushed,
+            LoggedMemtable::new(budget.reserve(Consumer::Memtables, 0)),
+            Arc::new(version),
+        ));
+    }
+    Ok(keyspaces)
+}
+
+fn replay_log(
+    disk: &dyn Disk,
+    options: &Options,
+    state: &State,
+    keyspaces: &Keyspaces,
+    budget: &Arc<MemoryBudget>,
+    clock: &ForwardClock,
+    report: &mut OpenReport,
+) -> Result<Recovered> {
+    let live = live_segments(options, state);
+    let recovered = recover(disk, &live, &mut |frame| {
+        let batches = BatchReader::new(frame.payload);
+        apply(keyspaces, batches, frame.first_seq, frame.position.log).map_err(|_| {
+            Corruption::new(frame.file, frame.position.offset, CorruptionKind::Encoding)
+        })?;
+        report.replayed += 1;
+        seal_full_memtables(keyspaces, options, budget);
+        Ok(())
+    })?;
+    clock.raise(recovered.last_time_ms);
+    report.clean = recovered.clean_close || report.created;
+    report.torn_tail = recovered.torn.clone().map(|TornTail { file, offset, skipped_bytes }| {
+        tracing::warn!(?file, offset, skipped_bytes, "a crash tore off the end of the log");
+        TornLog { file, offset, skipped_bytes }
+    });
+    Ok(recovered)
+}
+
+/// The log segments that count, in order.
+pub(crate) fn live_segments(options: &Options, state: &State) -> Vec<LiveSegment> {
+    let segment = |number: FileNumber, end| LiveSegment {
+        number,
+        path: files::log_path(&options.path, number),
+        end,
+    };
+    let part = |number: &FileNumber| match state.log_part(*number) {
+        LogPart::Whole => Some(segment(*number, None)),
+        LogPart::Until(end) => Some(segment(*number, Some(end))),
+        LogPart::Nothing => None,
+    };
+    state.logs.iter().filter_map(part).collect()
+}
+
+/// A log longer than a memtable becomes several, to be written out as soon as the store is open.
+fn seal_full_memtables(keyspaces: &Keyspaces, options: &Options, budget: &Arc<MemoryBudget>) {
+    for keyspace in keyspaces.all().values() {
+        if keyspace.view().active.charge() >= options.memtable_len() {
+            keyspace.seal(&LoggedMemtable::new(budget.reserve(Consumer::Memtables, 0)));
+        }
+    }
+}
+
+/// INVARIANT recovery-2.
+fn next_seq(state: &State, recovered: &Recovered) -> SeqNo {
+    let after_log = recovered.next_seq.unwrap_or(SeqNo::ZERO);
+    let next = after_log.max(state.last_seq.plus(1));
+    let anything_lost = recovered.end.is_some() && !recovered.clean_close;
+    if anything_lost { next.plus(SEQ_GAP) } else { next }
+}
+
+/// Removes what a crash left unfinished, and offers old log segments for another use.
+fn remove_leftovers(
+    disk: &dyn Disk,
+    options: &Options,
+    manifest: &Manifest,
+    segments: &mut SegmentPool,
+) -> Result<()> {
+    let state = manifest.state();
+    let tables: BTreeSet<FileNumber> =
+        state.keyspaces.values().flat_map(|keyspace| keyspace.tables.keys().copied()).collect();
+    let names = disk.read_dir(&options.path);
+    for entry in names.map_err(|error| Error::io("list", &options.path, error))? {
+        let leftover = match FileKind::parse(&entry.name) {
+            Some(FileKind::Temporary) => true,
+            Some(FileKind::Table(number)) => !tables.contains(&number),
+            Some(FileKind::Log(number)) => {
+                !state.logs.contains(&number) && !segments.retire(number, entry.len)
+            }
+            // The manifest removes those before it.
+            Some(FileKind::Manifest(_) | FileKind::Lock | FileKind::Current) | None => false,
+        };
+        if leftover {
+            let path = options.file(&entry.name);
+            disk.remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+        }
+    }
+    Ok(())
+}

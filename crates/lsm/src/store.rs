@@ -1,0 +1,390 @@
+//! The inside of an open store: what its threads, its readers and its jobs share.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ringwood_env::{Clock, Disk, LatchedDisk};
+
+use crate::batch::{Batch, BatchReader, KeyspaceId, MalformedBatch};
+use crate::budget::{Consumer, MemoryBudget};
+use crate::cache::BlockCache;
+use crate::clock::ForwardClock;
+use crate::commit::{CommitQueue, CommitTarget, Token};
+use crate::compaction::{self, WritePressure};
+use crate::error::{Error, Result};
+use crate::files::FileNumber;
+use crate::jobs::Jobs;
+use crate::key::{InternalKey, SeqNo};
+use crate::keyspaces::{Keyspaces, OpenKeyspace};
+use crate::manifest::{Edit, Manifest, ObsoleteFiles};
+use crate::options::{Durability, Options};
+use crate::pressure::Pressure;
+use crate::rate::RateLimiter;
+use crate::snapshot::SnapshotList;
+use crate::space::Space;
+use crate::sstable::Block;
+use crate::statistics::Counters;
+use crate::locks::lock;
+use crate::ticket::Ticket;
+use crate::tables::TableCache;
+use crate::view::LoggedMemtable;
+use crate::wal::{Frame, LogWriter, Segment, SegmentPool, payload_len_max};
+
+/// Everything an open store consists of.
+pub(crate) struct Store {
+    pub(crate) options: Options,
+    /// All I/O goes through it: the first failed sync or write ends all others.
+    pub(crate) disk: Arc<LatchedDisk>,
+    pub(crate) clock: Arc<ForwardClock>,
+    pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) cache: Arc<BlockCache<Block>>,
+    pub(crate) tables: Arc<TableCache>,
+    pub(crate) obsolete: Arc<ObsoleteFiles>,
+    pub(crate) keyspaces: Keyspaces,
+    pub(crate) snapshots: Arc<SnapshotList>,
+    pub(crate) commit: CommitQueue,
+    /// Written by the commit token's holder; locked for a moment by a flush that frees segments.
+    log: Mutex<LogWriter>,
+    /// Number of the segment in `log`, to be read without it.
+    current_log: AtomicU64,
+    /// Whether a segment was begun since the log's length was last looked at.
+    log_grew: AtomicBool,
+    pub(crate) segments: Mutex<SegmentPool>,
+    /// Its holder decides what the store consists of.
+    manifest: Mutex<Manifest>,
+    pub(crate) pressure: Pressure,
+    pub(crate) space: Space,
+    pub(crate) rate: Arc<RateLimiter>,
+    pub(crate) jobs: Jobs,
+    pub(crate) counters: Counters,
+}
+
+
+/// What a store is made of when it is opened.
+pub(crate) struct StoreParts {
+    pub(crate) options: Options,
+    pub(crate) disk: Arc<LatchedDisk>,
+    pub(crate) clock: Arc<ForwardClock>,
+    pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) cache: Arc<BlockCache<Block>>,
+    pub(crate) tables: Arc<TableCache>,
+    pub(crate) obsolete: Arc<ObsoleteFiles>,
+    pub(crate) keyspaces: Keyspaces,
+    pub(crate) commit: CommitQueue,
+    pub(crate) log: LogWriter,
+    pub(crate) segments: SegmentPool,
+    pub(crate) manifest: Manifest,
+}
+
+/// Memtables that may wait to be written out before writes must wait for them.
+pub(crate) const SEALED_MAX: usize = 3;
+
+impl Store {
+    pub(crate) fn new(parts: StoreParts) -> Arc<Self> {
+        let clock = Arc::clone(&parts.clock) as Arc<dyn Clock>;
+        let rate = RateLimiter::new(parts.options.background_rate, clock, std::thread::sleep);
+        let has_threads = parts.options.threads > 0;
+        Arc::new(Self {
+            current_log: AtomicU64::new(parts.log.number().get()),
+            log: Mutex::new(parts.log),
+            log_grew: AtomicBool::new(false),
+            segments: Mutex::new(parts.segments),
+            manifest: Mutex::new(parts.manifest),
+            pressure: Pressure::new(has_threads),
+            space: Space::default(),
+            rate: Arc::new(rate),
+            jobs: Jobs::new(has_threads),
+            counters: Counters::default(),
+            snapshots: Arc::default(),
+            options: parts.options,
+            disk: parts.disk,
+            clock: parts.clock,
+            budget: parts.budget,
+            cache: parts.cache,
+            tables: parts.tables,
+            obsolete: parts.obsolete,
+            keyspaces: parts.keyspaces,
+            commit: parts.commit,
+        })
+    }
+
+    /// Ends the log in order. The commit queue is closed, and no job runs.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.check_writable()?;
+        self.log().close(self.clock.wall())
+    }
+
+    /// Applies a batch and waits for it, holding the caller back while background work is behind.
+    pub(crate) fn write(&self, batch: &Batch, durability: Durability) -> Result<SeqNo> {
+        self.admit(batch)?;
+        if batch.is_empty() {
+            return Ok(self.commit.published());
+        }
+        self.pressure.hold_back(batch.encoded_len(), &*self.clock, || self.commit.failure())?;
+        self.commit.write(batch, durability, self)
+    }
+
+    /// Queues a batch.
+    pub(crate) fn submit(&self, batch: &Batch, durability: Durability) -> Result<Ticket> {
+        self.admit(batch)?;
+        if batch.is_empty() {
+            return Ok(Ticket::done(self.commit.published()));
+        }
+        if self.pressure.must_stop() {
+            self.counters.stalls.add(1);
+            return Err(Error::Stalled);
+        }
+        self.commit.submit(batch, durability)
+    }
+
+    /// Makes every buffered write durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let _token = self.commit.take_token().ok_or(Error::Closed)?;
+        self.check_writable()?;
+        self.sync_log()
+    }
+
+    /// Refuses what could not be written in any case.
+    fn admit(&self, batch: &Batch) -> Result<()> {
+        let limit = payload_len_max(self.options.log_segment_len);
+        if batch.encoded_len() > limit {
+            return Err(Error::BatchTooLarge { len: batch.encoded_len(), limit });
+        }
+        // Deletes go on: they are what makes space.
+        if self.space.is_short() && batch.has_puts() && !self.look_for_space() {
+            return Err(Error::DiskFull { path: self.options.path.clone() });
+        }
+        Ok(())
+    }
+
+    /// Fails once any write or sync of the disk has failed.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        let latched = self.disk.failure().map(|source| Error::Io {
+            operation: "write below",
+            path: self.options.path.clone(),
+            source,
+        });
+        match self.commit.failure().or(latched) {
+            Some(cause) => Err(Error::Failed { cause: Arc::new(cause) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the disk has room again, or still; remembers the answer.
+    pub(crate) fn look_for_space(&self) -> bool {
+        let reserve = self.options.log_segment_len + self.options.memtable_len() as u64;
+        self.space.look(&*self.disk, &self.options.path, reserve)
+    }
+
+    /// Seals every memtable that is not empty, so that flushes write all of it out.
+    pub(crate) fn seal_all(&self, token: &Token<'_>) {
+        for keyspace in self.keyspaces.all().values() {
+            if !keyspace.view().active.table.is_empty() {
+                self.seal_memtable(keyspace, token);
+            }
+        }
+    }
+
+    /// Gives the keyspace a new active memtable. INVARIANT commit-3: with the token only.
+    fn seal_memtable(&self, keyspace: &OpenKeyspace, _token: &Token<'_>) {
+        keyspace.seal(&self.new_memtable());
+        self.update_pressure();
+        self.jobs.wake();
+    }
+
+    pub(crate) fn new_memtable(&self) -> Arc<LoggedMemtable> {
+        LoggedMemtable::new(self.budget.reserve(Consumer::Memtables, 0))
+    }
+
+    /// Recomputes how far background work is behind. Called when a view has changed.
+    pub(crate) fn update_pressure(&self) {
+        let keyspaces = self.keyspaces.all();
+        self.pressure.update(keyspaces.values().map(|keyspace| {
+            let view = keyspace.view();
+            let tables = compaction::pressure(&view.version, &keyspace.options);
+            if view.sealed.len() >= SEALED_MAX { WritePressure::Stop } else { tables }
+        }));
+    }
+
+    pub(crate) fn manifest(&self) -> MutexGuard<'_, Manifest> {
+        lock(&self.manifest)
+    }
+
+    /// The log. Held by the token's holder while it writes, and for moments by others.
+    pub(crate) fn log(&self) -> MutexGuard<'_, LogWriter> {
+        lock(&self.log)
+    }
+
+    /// The segment written now. Read BEFORE looking at memtables: whatever is applied later stands in
+    /// this segment or in a later one.
+    pub(crate) fn current_log(&self) -> FileNumber {
+        FileNumber::new(self.current_log.load(Ordering::Acquire))
+    }
+
+    /// The oldest log that some memtable needs, but for those in `flushed`.
+    pub(crate) fn first_needed_log(&self, flushed: &[Arc<LoggedMemtable>]) -> FileNumber {
+        let current = self.current_log();
+        let keyspaces = self.keyspaces.all();
+        let needed = keyspaces.values().filter_map(|keyspace| {
+            let view = keyspace.view();
+            let waiting = view.memtables().filter(|memtable| {
+                !flushed.iter().any(|flushed| Arc::ptr_eq(flushed, memtable))
+            });
+            waiting.filter_map(|memtable| memtable.first_log()).min()
+        });
+        needed.min().map_or(current, |first| first.min(current))
+    }
+
+    /// Makes every write that the log has durable.
+    pub(crate) fn sync_log(&self) -> Result<()> {
+        let begin = self.clock.monotonic();
+        let result = self.log().sync();
+        self.counters.log_sync.record(self.clock.monotonic().saturating_sub(begin));
+        result
+    }
+
+    /// A fresh segment: the spare, or one made now, while the writer waits.
+    fn next_segment(&self) -> Result<Segment> {
+        if let Some(segment) = lock(&self.segments).take_spare() {
+            return Ok(segment);
+        }
+        self.counters.log_waits.add(1);
+        self.prepare_segment()
+    }
+
+    /// Makes a segment and lists it in the manifest.
+    pub(crate) fn prepare_segment(&self) -> Result<Segment> {
+        let number = self.manifest().numbers().issue();
+        let preparation = lock(&self.segments).begin(number);
+        let prepared = preparation.run().and_then(|segment| {
+            // ORDER: listed before it is written, so that recovery knows when it is missing.
+            self.manifest().append(&[Edit::AddLog { number }])?;
+            Ok(segment)
+        });
+        if prepared.is_err() {
+            lock(&self.segments).gave_up();
+        }
+        prepared
+    }
+
+    /// Seals the memtables that hold the oldest part of a log that has grown too long.
+    fn bound_log(&self, token: &Token<'_>) {
+        let oldest = self.manifest().state().logs.first().copied();
+        let segments = self.manifest().state().logs.len() as u64;
+        if segments * self.options.log_segment_len <= self.options.log_len_max() {
+            return;
+        }
+        let needed = self.first_needed_log(&[]);
+        debug_assert!(oldest.is_none_or(|oldest| oldest <= needed), "needed logs are listed");
+        for keyspace in self.keyspaces.all().values() {
+            if keyspace.view().active.first_log() == Some(needed) {
+                self.seal_memtable(keyspace, token);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.options.path).finish_non_exhaustive()
+    }
+}
+
+impl CommitTarget for Store {
+    fn make_room(&self, frame: &Frame) -> Result<()> {
+        self.check_writable()?;
+        if self.log().fits(frame) {
+            return Ok(());
+        }
+        let segment = self.next_segment().inspect_err(|error| {
+            if error.is_disk_full() {
+                self.space.note_full();
+            }
+        })?;
+        let mut log = self.log();
+        log.rotate(segment);
+        self.current_log.store(log.number().get(), Ordering::Release);
+        self.log_grew.store(true, Ordering::Relaxed);
+        self.jobs.wake();
+        Ok(())
+    }
+
+    fn append(&self, frame: &mut Frame, first_seq: SeqNo, durability: Durability) -> Result<()> {
+        let now_ms = self.clock.wall();
+        let begin = self.clock.monotonic();
+        let result = self.log().write(frame, first_seq, durability, now_ms);
+        if durability == Durability::Synced {
+            self.counters.log_sync.record(self.clock.monotonic().saturating_sub(begin));
+        }
+        result
+    }
+
+    fn apply(&self, frame: &Frame, first_seq: SeqNo) {
+        apply(&self.keyspaces, frame.batches(), first_seq, self.current_log())
+            .expect("the frame was encoded by this process");
+    }
+
+    fn after_publish(&self, token: &Token<'_>) {
+        let memtable_len = self.options.memtable_len();
+        for keyspace in self.keyspaces.all().values() {
+            let full = {
+                let view = keyspace.view();
+                view.active.charge() >= memtable_len
+            };
+            if full {
+                self.seal_memtable(keyspace, token);
+            }
+        }
+        if self.log_grew.swap(false, Ordering::Relaxed) {
+            self.bound_log(token);
+            self.look_for_space();
+        }
+    }
+}
+
+/// Puts the changes of encoded batches, which stand in `log`, into the active memtables. Passes over
+/// changes to keyspaces that were dropped meanwhile, and over those that are in tables already.
+pub(crate) fn apply(
+    keyspaces: &Keyspaces,
+    batches: BatchReader<'_>,
+    first_seq: SeqNo,
+    log: FileNumber,
+) -> Result<(), MalformedBatch> {
+    let keyspaces = keyspaces.all();
+    let mut target: Option<Target> = None;
+    for (entry, offset) in batches.zip(0..) {
+        let entry = entry?;
+        // Runs of one keyspace are the rule: look it up once for each.
+        let target = match &target {
+            Some(target) if target.keyspace == entry.keyspace => target,
+            _ => target.insert(Target::new(&keyspaces, entry.keyspace)),
+        };
+        let seq = first_seq.plus(offset);
+        if let Some(memtable) = &target.memtable && seq > target.flushed {
+            memtable.note_log(log);
+            memtable.table.insert(InternalKey::new(entry.key, seq, entry.kind), entry.value);
+        }
+    }
+    Ok(())
+}
+
+/// Where the changes of a keyspace go.
+struct Target {
+    keyspace: KeyspaceId,
+    /// `None`: it was dropped.
+    memtable: Option<Arc<LoggedMemtable>>,
+    flushed: SeqNo,
+}
+
+impl Target {
+    fn new(keyspaces: &BTreeMap<KeyspaceId, Arc<OpenKeyspace>>, keyspace: KeyspaceId) -> Self {
+        let open = keyspaces.get(&keyspace);
+        Self {
+            keyspace,
+            memtable: open.map(|open| Arc::clone(&open.view().active)),
+            flushed: open.map_or(SeqNo::ZERO, |open| open.flushed),
+        }
+    }
+}

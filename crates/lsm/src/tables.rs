@@ -1,0 +1,147 @@
+//! Tables that are open: no more than fit into the limits of memory and file descriptors.
+//!
+//! A table keeps its reader itself, so that finding it costs one load and no lock. This cache only
+//! knows which tables have one, and closes those that were not used for a while (a clock sweep).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+
+use ringwood_env::Disk;
+
+use crate::budget::{Consumer, MemoryBudget, Reservation};
+use crate::cache::BlockCache;
+use crate::cursor::BlockRead;
+use crate::error::Result;
+use crate::files::{FileNumber, table_path};
+use crate::iter::Run;
+use crate::locks::lock;
+use crate::manifest::Table;
+use crate::sstable::{Block, TableCursor, TableMeta, TableReader};
+
+/// Opens tables when they are first read, and closes the least used when too many are open.
+pub(crate) struct TableCache {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    blocks: Arc<BlockCache<Block>>,
+    open_max: usize,
+    opened: Mutex<Opened>,
+}
+
+struct Opened {
+    /// In the order the clock hand visits them. A table that is gone counts until its turn.
+    ring: VecDeque<(Weak<Table>, usize)>,
+    memory: Reservation,
+}
+
+impl TableCache {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        blocks: Arc<BlockCache<Block>>,
+        budget: &Arc<MemoryBudget>,
+        open_max: usize,
+    ) -> Arc<Self> {
+        let memory = budget.reserve(Consumer::OpenTables, 0);
+        Arc::new(Self {
+            disk,
+            directory: directory.to_owned(),
+            blocks,
+            open_max,
+            opened: Mutex::new(Opened { ring: VecDeque::new(), memory }),
+        })
+    }
+
+    /// The reader of `table`, opened where it is not.
+    ///
+    /// # Errors
+    /// As [`TableReader::open`]; the other tables stay readable.
+    #[inline]
+    pub(crate) fn reader(&self, table: &Arc<Table>) -> Result<Arc<TableReader>> {
+        match table.reader() {
+            Some(reader) => Ok(reader),
+            None => self.open(table),
+        }
+    }
+
+    /// Drops the cached blocks of a table whose file goes.
+    pub(crate) fn forget(&self, number: FileNumber) {
+        self.blocks.remove_file(number);
+    }
+
+    /// How many tables are open, about.
+    pub(crate) fn open_count(&self) -> usize {
+        lock(&self.opened).ring.len()
+    }
+
+    #[cold]
+    fn open(&self, table: &Arc<Table>) -> Result<Arc<TableReader>> {
+        let path = table_path(&self.directory, table.number);
+        let blocks = Arc::clone(&self.blocks);
+        let reader = TableReader::open(&*self.disk, &path, table.number, blocks)?;
+        // Two threads may open one table at once; the second then uses what the first left.
+        if let Some(first) = table.set_reader(&reader) {
+            return Ok(first);
+        }
+        let memory = reader.memory_used();
+        let mut opened = lock(&self.opened);
+        opened.ring.push_back((Arc::downgrade(table), memory));
+        opened.memory.grow(memory);
+        opened.close_beyond(self.open_max);
+        Ok(reader)
+    }
+}
+
+impl Opened {
+    /// Closes tables, those first that were not used since the hand last came by.
+    fn close_beyond(&mut self, open_max: usize) {
+        while self.ring.len() > open_max {
+            let (table, memory) = self.ring.pop_front().expect("it is longer than the limit");
+            match table.upgrade() {
+                Some(table) if !table.close_if_unused() => {
+                    self.ring.push_back((Arc::downgrade(&table), memory));
+                }
+                _ => self.memory.shrink(memory),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for TableCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableCache").field("open", &self.open_count()).finish_non_exhaustive()
+    }
+}
+
+/// Tables of a level as a source of entries.
+#[derive(Debug)]
+pub(crate) struct TableRun {
+    tables: Vec<Arc<Table>>,
+    cache: Arc<TableCache>,
+    read: BlockRead,
+}
+
+impl TableRun {
+    /// `tables` are in key order and do not overlap.
+    pub(crate) fn new(tables: &[Arc<Table>], cache: Arc<TableCache>, read: BlockRead) -> Self {
+        Self { tables: tables.to_vec(), cache, read }
+    }
+}
+
+impl Run for TableRun {
+    type Table = Arc<Table>;
+    type Cursor = TableCursor;
+
+    fn tables(&self) -> &[Arc<Table>] {
+        &self.tables
+    }
+
+    fn meta(table: &Arc<Table>) -> &TableMeta {
+        table.meta()
+    }
+
+    fn open(&self, table: &Arc<Table>) -> Result<TableCursor> {
+        Ok(self.cache.reader(table)?.cursor(self.read))
+    }
+}

@@ -1,0 +1,78 @@
+//! What a reader of one keyspace looks into: memtables and tables, replaced as a whole.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::budget::Reservation;
+use crate::files::FileNumber;
+use crate::manifest::Version;
+use crate::memtable::Memtable;
+use crate::locks::lock;
+
+/// A memtable with the oldest log that its contents need.
+pub(crate) struct LoggedMemtable {
+    pub(crate) table: Arc<Memtable>,
+    /// Number of the log that holds the oldest change; 0 while empty.
+    first_log: AtomicU64,
+    /// The memtable's part of the memory budget.
+    reservation: Mutex<Reservation>,
+}
+
+impl LoggedMemtable {
+    pub(crate) fn new(reservation: Reservation) -> Arc<Self> {
+        let reservation = Mutex::new(reservation);
+        Arc::new(Self { table: Memtable::new(), first_log: AtomicU64::new(0), reservation })
+    }
+
+    /// Bytes held, charged against the budget. Called by the one who writes.
+    pub(crate) fn charge(&self) -> usize {
+        let used = self.table.memory_used();
+        lock(&self.reservation).set(used);
+        used
+    }
+
+    /// Notes that the next change stands in `log`. Called before it is inserted, in log order.
+    pub(crate) fn note_log(&self, log: FileNumber) {
+        if self.first_log.load(Ordering::Relaxed) == 0 {
+            self.first_log.store(log.get(), Ordering::Release);
+        }
+    }
+
+    /// The oldest log that is needed until this memtable is written out.
+    pub(crate) fn first_log(&self) -> Option<FileNumber> {
+        match self.first_log.load(Ordering::Acquire) {
+            0 => None,
+            number => Some(FileNumber::new(number)),
+        }
+    }
+}
+
+impl fmt::Debug for LoggedMemtable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoggedMemtable").field("first_log", &self.first_log).finish_non_exhaustive()
+    }
+}
+
+/// Everything a reader looks into, from newest to oldest. Immutable but for the active memtable.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    /// Takes writes.
+    pub(crate) active: Arc<LoggedMemtable>,
+    /// Full, on their way to a table; newest first.
+    pub(crate) sealed: Vec<Arc<LoggedMemtable>>,
+    /// The tables.
+    pub(crate) version: Arc<Version>,
+}
+
+impl View {
+    /// All memtables, newest first.
+    pub(crate) fn memtables(&self) -> impl Iterator<Item = &Arc<LoggedMemtable>> {
+        std::iter::once(&self.active).chain(&self.sealed)
+    }
+
+    /// The oldest log that any memtable needs.
+    pub(crate) fn first_log(&self) -> Option<FileNumber> {
+        self.memtables().filter_map(|memtable| memtable.first_log()).min()
+    }
+}
