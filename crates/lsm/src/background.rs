@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use ringwood_env::{Clock, Disk};
 
-use crate::compaction::job::{Compacted, Compaction};
 use crate::compaction::files::TableFiles;
+use crate::compaction::job::{Compacted, Compaction};
 use crate::compaction::output::Cuts;
-use crate::compaction::{CompactionKind, CompactionPlan, InProgress, ManualCompaction, Picker};
 use crate::compaction::retain::Retention;
+use crate::compaction::{CompactionKind, CompactionPlan, InProgress, ManualCompaction, Picker};
 use crate::cursor::{BlockRead, Cursor};
 use crate::error::Result;
 use crate::files::FileNumber;
+use crate::flush::Flush;
 use crate::iter::{LevelCursor, MergeCursor};
 use crate::jobs::ManualJob;
-use crate::flush::Flush;
 use crate::key::SeqNo;
 use crate::keyspaces::OpenKeyspace;
 use crate::manifest::{LEVELS, Version};
@@ -63,7 +63,13 @@ impl Store {
     ) -> Picker<'a> {
         let oldest = self.snapshots.seqs().first().copied();
         let oldest = oldest.unwrap_or_else(|| self.commit.published());
-        Picker::new(version, &keyspace.options, running, self.clock.wall(), oldest)
+        Picker::new(
+            version,
+            &keyspace.options,
+            running,
+            self.clock.wall(),
+            oldest,
+        )
     }
 
     /// Does what a plan says.
@@ -83,13 +89,22 @@ impl Store {
             let within_l0 = plan.output_level == 0;
             let last = Bound::Included(last);
             let mut below = plan.output_level + 1..LEVELS;
-            within_l0 || below.any(|level| view.version.overlapping(level, first, last).next().is_some())
+            within_l0
+                || below.any(|level| {
+                    view.version
+                        .overlapping(level, first, last)
+                        .next()
+                        .is_some()
+                })
         };
         let compaction = Compaction {
             inputs: self.compaction_inputs(plan)?,
             tombstones: self.compaction_tombstones(plan)?,
             retention: self.retention(keyspace, &older_below),
-            cuts: Cuts::beside(plan.table_len, plan.grandparents.iter().map(|table| &***table.meta())),
+            cuts: Cuts::beside(
+                plan.table_len,
+                plan.grandparents.iter().map(|table| &**table.meta()),
+            ),
             tables: self.new_tables(keyspace, plan.is_bottom),
             rate: &self.rate,
             urgency: Urgency::Compaction,
@@ -99,7 +114,9 @@ impl Store {
             return Ok(());
         };
         self.counters.compaction_read_bytes.add(plan.input_len());
-        self.counters.compaction_written_bytes.add(statistics.bytes_written);
+        self.counters
+            .compaction_written_bytes
+            .add(statistics.bytes_written);
         tracing::debug!(
             keyspace = keyspace.name,
             kind = ?plan.kind,
@@ -135,7 +152,11 @@ impl Store {
     }
 
     fn compaction_inputs(&self, plan: &CompactionPlan) -> Result<MergeCursor> {
-        let read = BlockRead { fill_cache: false, read_ahead: READ_AHEAD, ..BlockRead::default() };
+        let read = BlockRead {
+            fill_cache: false,
+            read_ahead: READ_AHEAD,
+            ..BlockRead::default()
+        };
         let mut sources: Vec<Box<dyn Cursor>> = Vec::new();
         for (level, tables) in &plan.inputs {
             if *level == 0 {

@@ -25,7 +25,8 @@ pub(crate) fn make(store: &Store, directory: &Path) -> Result<()> {
             return Err(Error::io("make a checkpoint in", directory, exists));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            disk.create_dir_all(directory).map_err(|error| Error::io("create", directory, error))?;
+            disk.create_dir_all(directory)
+                .map_err(|error| Error::io("create", directory, error))?;
         }
         Err(error) => return Err(Error::io("list", directory, error)),
     }
@@ -33,15 +34,25 @@ pub(crate) fn make(store: &Store, directory: &Path) -> Result<()> {
     // The manifest is held, so no table goes while it is linked; those that readers hold stay anyway.
     let manifest = store.manifest();
     let state = manifest.state().without_logs();
-    for number in state.keyspaces.values().flat_map(|keyspace| keyspace.tables.keys()) {
+    for number in state
+        .keyspaces
+        .values()
+        .flat_map(|keyspace| keyspace.tables.keys())
+    {
         let from = files::table_path(&store.options.path, *number);
         let to = files::table_path(directory, *number);
-        disk.hard_link(&from, &to).map_err(|error| Error::io("link", &from, error))?;
+        disk.hard_link(&from, &to)
+            .map_err(|error| Error::io("link", &from, error))?;
     }
     // ORDER: the names are durable before a manifest speaks of them.
-    disk.sync_dir(directory).map_err(|error| Error::io("sync", directory, error))?;
-    if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        disk.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
+    disk.sync_dir(directory)
+        .map_err(|error| Error::io("sync", directory, error))?;
+    if let Some(parent) = directory
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        disk.sync_dir(parent)
+            .map_err(|error| Error::io("sync", parent, error))?;
     }
     Manifest::create_with(Arc::clone(disk) as Arc<dyn Disk>, directory, state)?;
     Ok(())

@@ -15,7 +15,10 @@ pub(crate) struct ForwardClock {
 
 impl ForwardClock {
     pub(crate) fn new(inner: Arc<dyn Clock>, high: UnixMillis) -> Self {
-        Self { inner, high: AtomicU64::new(high) }
+        Self {
+            inner,
+            high: AtomicU64::new(high),
+        }
     }
 
     /// Notes a time that was seen before a restart.
@@ -29,7 +32,11 @@ impl Clock for ForwardClock {
         let now = self.inner.wall();
         let high = self.high.load(Ordering::Relaxed);
         // The common case writes nothing shared more than once a millisecond.
-        if now > high { self.high.fetch_max(now, Ordering::Relaxed).max(now) } else { high }
+        if now > high {
+            self.high.fetch_max(now, Ordering::Relaxed).max(now)
+        } else {
+            high
+        }
     }
 
     fn monotonic(&self) -> Duration {

@@ -85,7 +85,9 @@ pub(crate) struct Token<'a> {
 
 impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Group").field("members", &self.members).finish_non_exhaustive()
+        f.debug_struct("Group")
+            .field("members", &self.members)
+            .finish_non_exhaustive()
     }
 }
 
@@ -157,7 +159,10 @@ impl CommitQueue {
         let mut queue = self.lock();
         while queue.token_taken && !queue.closed {
             queue.token_waiters += 1;
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
             queue.token_waiters -= 1;
         }
         if queue.closed {
@@ -171,7 +176,10 @@ impl CommitQueue {
     pub(crate) fn wait_for_work(&self) -> Option<Token<'_>> {
         let mut queue = self.lock();
         while !queue.closed && (queue.token_taken || queue.groups.is_empty()) {
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         if queue.closed {
             return None;
@@ -249,9 +257,16 @@ impl CommitQueue {
         target: &impl CommitTarget,
         token: &Token<'_>,
     ) {
-        let Group { mut frame, durability, members, outcome } = group;
+        let Group {
+            mut frame,
+            durability,
+            members,
+            outcome,
+        } = group;
         let result = match failure {
-            Some(cause) => Err(Error::Failed { cause: Arc::new(cause) }),
+            Some(cause) => Err(Error::Failed {
+                cause: Arc::new(cause),
+            }),
             None => self.commit(&mut frame, durability, target),
         };
         let mut queue = self.lock();
@@ -287,7 +302,9 @@ impl CommitQueue {
         // ORDER: append, sync. From here on a failure leaves the outcome open, and ends all writing.
         target
             .append(frame, first_seq, durability)
-            .map_err(|cause| Error::OutcomeUnknown { cause: Arc::new(cause) })?;
+            .map_err(|cause| Error::OutcomeUnknown {
+                cause: Arc::new(cause),
+            })?;
         self.next_seq.store(next_seq.get(), Ordering::Relaxed);
 
         // ORDER: apply only what the log holds: a memtable must never be ahead of it.
@@ -310,11 +327,14 @@ impl Queue {
             return Err(Error::Closed);
         }
         if let Some(cause) = &self.failure {
-            return Err(Error::Failed { cause: Arc::new(cause.clone()) });
+            return Err(Error::Failed {
+                cause: Arc::new(cause.clone()),
+            });
         }
-        let full = self.groups.back().is_none_or(|group| {
-            group.frame.payload_len() + batch.encoded_len() > GROUP_LEN_MAX
-        });
+        let full = self
+            .groups
+            .back()
+            .is_none_or(|group| group.frame.payload_len() + batch.encoded_len() > GROUP_LEN_MAX);
         if full {
             self.groups.push_back(Group {
                 frame: self.spare.take().unwrap_or_else(Frame::new),

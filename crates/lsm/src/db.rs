@@ -17,6 +17,7 @@ use crate::jobs::Job;
 use crate::key::SeqNo;
 use crate::key_locks::KeyLocks;
 use crate::keyspaces::OpenKeyspace;
+use crate::locks::lock;
 use crate::options::{Durability, KeyspaceOptions, Options};
 use crate::pool::Pool;
 use crate::read::{Found, ReadOptions};
@@ -25,7 +26,6 @@ use crate::slice::Slice;
 use crate::snapshot::Snapshot;
 use crate::statistics::Statistics;
 use crate::store::Store;
-use crate::locks::lock;
 use crate::ticket::Ticket;
 
 /// An open store. Cheap to clone; it closes when the last clone and the last [`Keyspace`] are gone.
@@ -99,8 +99,15 @@ impl Db {
         let (store, lock, report) = recovery::open(options, threads > 0)?;
         let pool = Pool::start(&store, threads);
         let running = Mutex::new(Some(Running { pool, _lock: lock }));
-        let inner = Inner { store, report, key_locks: KeyLocks::default(), running };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner {
+            store,
+            report,
+            key_locks: KeyLocks::default(),
+            running,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// What opening it found.
@@ -125,8 +132,12 @@ impl Db {
     /// [`Error::NoSuchKeyspace`].
     pub fn keyspace(&self, name: &str) -> Result<Keyspace> {
         let keyspace = self.inner.store.keyspaces.by_name(name);
-        let missing = || Error::NoSuchKeyspace { name: name.to_owned() };
-        keyspace.map(|keyspace| self.handle(keyspace)).ok_or_else(missing)
+        let missing = || Error::NoSuchKeyspace {
+            name: name.to_owned(),
+        };
+        keyspace
+            .map(|keyspace| self.handle(keyspace))
+            .ok_or_else(missing)
     }
 
     /// Names of all keyspaces, sorted.
@@ -184,7 +195,10 @@ impl Db {
     /// The state of now, kept readable until it is dropped.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.inner.store.snapshots.take(|| self.inner.store.commit.published())
+        self.inner
+            .store
+            .snapshots
+            .take(|| self.inner.store.commit.published())
     }
 
     /// Writes out every memtable and waits for it.
@@ -248,7 +262,10 @@ impl Db {
     }
 
     fn handle(&self, keyspace: Arc<OpenKeyspace>) -> Keyspace {
-        Keyspace { inner: Arc::clone(&self.inner), keyspace }
+        Keyspace {
+            inner: Arc::clone(&self.inner),
+            keyspace,
+        }
     }
 }
 
@@ -270,7 +287,9 @@ impl Keyspace {
     /// # Errors
     /// [`Error::Corruption`], [`Error::Io`]; [`Error::NoSuchKeyspace`] once it was dropped.
     pub fn get(&self, key: &[u8]) -> Result<Option<Slice>> {
-        Ok(self.get_with(key, &ReadOptions::default())?.map(|found| found.value))
+        Ok(self
+            .get_with(key, &ReadOptions::default())?
+            .map(|found| found.value))
     }
 
     /// The value of `key`, read as `options` say.
@@ -285,7 +304,11 @@ impl Keyspace {
     ///
     /// # Errors
     /// As [`Keyspace::get_with`], for each key by itself.
-    pub fn multi_get(&self, keys: &[&[u8]], options: &ReadOptions<'_>) -> Vec<Result<Option<Found>>> {
+    pub fn multi_get(
+        &self,
+        keys: &[&[u8]],
+        options: &ReadOptions<'_>,
+    ) -> Vec<Result<Option<Found>>> {
         self.inner.store.multi_get(&self.keyspace, keys, options)
     }
 
@@ -308,7 +331,9 @@ impl Keyspace {
         deadline: UnixMillis,
         durability: Durability,
     ) -> Result<SeqNo> {
-        self.write_one(durability, |batch, id| batch.put_expiring(id, key, value, deadline))
+        self.write_one(durability, |batch, id| {
+            batch.put_expiring(id, key, value, deadline)
+        })
     }
 
     /// Removes `key`.
@@ -355,7 +380,11 @@ impl Keyspace {
     ///
     /// # Errors
     /// [`Error::InvertedRange`], [`Error::Corruption`], [`Error::Io`].
-    pub fn range(&self, range: (Bound<&[u8]>, Bound<&[u8]>), options: &ReadOptions<'_>) -> Result<Iter> {
+    pub fn range(
+        &self,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        options: &ReadOptions<'_>,
+    ) -> Result<Iter> {
         self.inner.store.iter(&self.keyspace, range, options)
     }
 
@@ -401,12 +430,16 @@ impl Drop for Inner {
 
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Db").field("path", &self.inner.store.options.path).finish_non_exhaustive()
+        f.debug_struct("Db")
+            .field("path", &self.inner.store.options.path)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Keyspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyspace").field("name", &self.keyspace.name).finish_non_exhaustive()
+        f.debug_struct("Keyspace")
+            .field("name", &self.keyspace.name)
+            .finish_non_exhaustive()
     }
 }

@@ -20,11 +20,11 @@ use crate::error::{Error, Result};
 use crate::files::{self, FileNumber};
 use crate::key::SeqNo;
 use crate::keyspaces::OpenKeyspace;
+use crate::locks::lock;
 use crate::manifest::{Edit, Manifest, Table, Version};
 use crate::options::KeyspaceOptions;
 use crate::sstable::TableMeta;
 use crate::store::Store;
-use crate::locks::lock;
 use crate::view::{LoggedMemtable, View};
 
 impl Store {
@@ -37,7 +37,9 @@ impl Store {
         self.check_writable()?;
         let mut manifest = self.manifest();
         if self.keyspaces.by_name(name).is_some() {
-            return Err(Error::KeyspaceExists { name: name.to_owned() });
+            return Err(Error::KeyspaceExists {
+                name: name.to_owned(),
+            });
         }
         let id = manifest.state().next_keyspace;
         manifest.append(&[Edit::CreateKeyspace {
@@ -46,8 +48,14 @@ impl Store {
             options: options.clone(),
         }])?;
         let version = Arc::new(Version::default());
-        let keyspace =
-            OpenKeyspace::new(id, name.to_owned(), options, SeqNo::ZERO, self.new_memtable(), version);
+        let keyspace = OpenKeyspace::new(
+            id,
+            name.to_owned(),
+            options,
+            SeqNo::ZERO,
+            self.new_memtable(),
+            version,
+        );
         self.keyspaces.add(&keyspace);
         Ok(keyspace)
     }
@@ -56,7 +64,9 @@ impl Store {
     pub(crate) fn drop_keyspace(&self, name: &str) -> Result<()> {
         self.check_writable()?;
         let mut manifest = self.manifest();
-        let missing = || Error::NoSuchKeyspace { name: name.to_owned() };
+        let missing = || Error::NoSuchKeyspace {
+            name: name.to_owned(),
+        };
         let keyspace = self.keyspaces.by_name(name).ok_or_else(missing)?;
         manifest.append(&[Edit::DropKeyspace { id: keyspace.id }])?;
         keyspace.mark_dropped();
@@ -84,7 +94,10 @@ impl Store {
     ) -> Result<()> {
         // INVARIANT install-5.
         self.sync_log()?;
-        let last_seq = memtables.iter().filter_map(|memtable| memtable.table.last_seq()).max();
+        let last_seq = memtables
+            .iter()
+            .filter_map(|memtable| memtable.table.last_seq())
+            .max();
         let mut manifest = self.manifest();
         if keyspace.is_dropped() {
             drop(manifest);
@@ -94,10 +107,18 @@ impl Store {
         let added = self.tables_at(0, made);
         let mut edits = add_edits(keyspace.id, &added);
         if let Some(upto) = last_seq {
-            edits.extend([Edit::LastSeq(upto), Edit::Flushed { keyspace: keyspace.id, upto }]);
+            edits.extend([
+                Edit::LastSeq(upto),
+                Edit::Flushed {
+                    keyspace: keyspace.id,
+                    upto,
+                },
+            ]);
         }
         edits.push(Edit::ClockHigh(self.clock.wall()));
-        edits.push(Edit::MinLog { number: self.first_needed_log(memtables) });
+        edits.push(Edit::MinLog {
+            number: self.first_needed_log(memtables),
+        });
         let logs_before: Vec<_> = manifest.state().logs.iter().copied().collect();
         self.append_or_remove(&mut manifest, &edits, &added)?;
         keyspace.change_view(|view| View {
@@ -107,7 +128,10 @@ impl Store {
         });
         let min_log = manifest.state().min_log;
         drop(manifest);
-        self.free_logs(logs_before.into_iter().filter(|log| *log < min_log), min_log);
+        self.free_logs(
+            logs_before.into_iter().filter(|log| *log < min_log),
+            min_log,
+        );
         self.update_pressure();
         Ok(())
     }
@@ -135,7 +159,10 @@ impl Store {
         inputs: &[(usize, Arc<Table>)],
         level: usize,
     ) -> Result<()> {
-        let moved: Vec<_> = inputs.iter().map(|(_, table)| (level, Arc::clone(table))).collect();
+        let moved: Vec<_> = inputs
+            .iter()
+            .map(|(_, table)| (level, Arc::clone(table)))
+            .collect();
         self.replace_tables(keyspace, inputs, &moved)
     }
 
@@ -147,7 +174,9 @@ impl Store {
     ) -> Result<()> {
         let mut manifest = self.manifest();
         let is_new = |(_, table): &&(usize, Arc<Table>)| {
-            !removed.iter().any(|(_, removed)| Arc::ptr_eq(removed, table))
+            !removed
+                .iter()
+                .any(|(_, removed)| Arc::ptr_eq(removed, table))
         };
         let new: Vec<_> = added.iter().filter(is_new).cloned().collect();
         if keyspace.is_dropped() {
@@ -155,7 +184,10 @@ impl Store {
             self.remove_tables(new.iter().map(|(_, table)| table.number));
             return Ok(());
         }
-        let gone: Vec<_> = removed.iter().map(|(level, table)| (*level, table.number)).collect();
+        let gone: Vec<_> = removed
+            .iter()
+            .map(|(level, table)| (*level, table.number))
+            .collect();
         let mut edits: Vec<_> = gone
             .iter()
             .map(|(level, number)| Edit::RemoveTable {
@@ -185,7 +217,11 @@ impl Store {
         new: &[(usize, Arc<Table>)],
     ) -> Result<()> {
         let directory = &self.options.path;
-        let named = if new.is_empty() { Ok(()) } else { self.disk.sync_dir(directory) };
+        let named = if new.is_empty() {
+            Ok(())
+        } else {
+            self.disk.sync_dir(directory)
+        };
         let appended = named
             .map_err(|error| Error::io("sync", directory, error))
             .and_then(|()| manifest.append(edits));
@@ -197,7 +233,12 @@ impl Store {
 
     fn tables_at(&self, level: usize, made: Vec<TableMeta>) -> Vec<(usize, Arc<Table>)> {
         made.into_iter()
-            .map(|meta| (level, Table::new(Arc::new(meta), Arc::clone(&self.obsolete))))
+            .map(|meta| {
+                (
+                    level,
+                    Table::new(Arc::new(meta), Arc::clone(&self.obsolete)),
+                )
+            })
             .collect()
     }
 
@@ -245,8 +286,7 @@ fn level_byte(level: usize) -> u8 {
 }
 
 fn without(all: &[Arc<LoggedMemtable>], gone: &[Arc<LoggedMemtable>]) -> Vec<Arc<LoggedMemtable>> {
-    let stays = |memtable: &&Arc<LoggedMemtable>| {
-        !gone.iter().any(|gone| Arc::ptr_eq(gone, memtable))
-    };
+    let stays =
+        |memtable: &&Arc<LoggedMemtable>| !gone.iter().any(|gone| Arc::ptr_eq(gone, memtable));
     all.iter().filter(stays).cloned().collect()
 }

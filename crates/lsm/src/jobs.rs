@@ -15,8 +15,8 @@ use crate::batch::KeyspaceId;
 use crate::compaction::{CompactionPlan, InProgress, JobId, ManualCompaction, ManualStep};
 use crate::error::{Error, Result};
 use crate::keyspaces::OpenKeyspace;
-use crate::store::Store;
 use crate::locks::lock;
+use crate::store::Store;
 
 /// How long work rests after a failure, and how often idle workers look at the disk's room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -280,7 +280,9 @@ impl Store {
         self.work_until(|_| {
             sealed.iter().all(|(keyspace, sealed)| {
                 let view = keyspace.view();
-                !sealed.iter().any(|one| view.sealed.iter().any(|left| Arc::ptr_eq(left, one)))
+                !sealed
+                    .iter()
+                    .any(|one| view.sealed.iter().any(|left| Arc::ptr_eq(left, one)))
             })
         })
     }
@@ -312,7 +314,13 @@ impl Store {
     }
 
     fn job(&self, work: Work, kind: MarkKind) -> Job {
-        Job { work, _mark: Mark { marks: Arc::clone(&self.jobs.marks), kind } }
+        Job {
+            work,
+            _mark: Mark {
+                marks: Arc::clone(&self.jobs.marks),
+                kind,
+            },
+        }
     }
 }
 

@@ -17,7 +17,9 @@ pub(crate) struct KeyLocks {
 
 impl Default for KeyLocks {
     fn default() -> Self {
-        Self { stripes: (0..STRIPES).map(|_| Mutex::default()).collect() }
+        Self {
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+        }
     }
 }
 

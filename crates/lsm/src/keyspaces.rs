@@ -34,9 +34,20 @@ impl OpenKeyspace {
         active: Arc<LoggedMemtable>,
         version: Arc<Version>,
     ) -> Arc<Self> {
-        let view = View { active, sealed: Vec::new(), version };
+        let view = View {
+            active,
+            sealed: Vec::new(),
+            version,
+        };
         let view = ArcSwap::from_pointee(view);
-        Arc::new(Self { id, name, options, flushed, view, dropped: AtomicBool::new(false) })
+        Arc::new(Self {
+            id,
+            name,
+            options,
+            flushed,
+            view,
+            dropped: AtomicBool::new(false),
+        })
     }
 
     /// What readers look into now.
@@ -76,7 +87,9 @@ impl OpenKeyspace {
     /// Fails where the keyspace was dropped.
     pub(crate) fn check_alive(&self) -> Result<()> {
         if self.is_dropped() {
-            return Err(Error::NoSuchKeyspace { name: self.name.clone() });
+            return Err(Error::NoSuchKeyspace {
+                name: self.name.clone(),
+            });
         }
         Ok(())
     }
@@ -94,7 +107,11 @@ impl Keyspaces {
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<Arc<OpenKeyspace>> {
-        self.by_id.load().values().find(|keyspace| keyspace.name == name).map(Arc::clone)
+        self.by_id
+            .load()
+            .values()
+            .find(|keyspace| keyspace.name == name)
+            .map(Arc::clone)
     }
 
     pub(crate) fn add(&self, keyspace: &Arc<OpenKeyspace>) {

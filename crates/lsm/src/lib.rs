@@ -63,12 +63,10 @@ pub use error::{Corruption, CorruptionKind, Error, Result};
 pub use iter::{Entries, Iter};
 pub use jobs::Job;
 pub use key::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
+pub use options::{Compression, Durability, ExpiryFilter, KeyspaceOptions, Options};
 pub use read::{Found, ReadOptions};
 pub use recovery::{OpenReport, TornLog};
-pub use snapshot::Snapshot;
-pub use statistics::{
-    KeyspaceStatistics, LATENCY_BOUNDS_US, Latency, LevelStatistics, Statistics,
-};
-pub use ticket::Ticket;
-pub use options::{Compression, Durability, ExpiryFilter, KeyspaceOptions, Options};
 pub use slice::Slice;
+pub use snapshot::Snapshot;
+pub use statistics::{KeyspaceStatistics, LATENCY_BOUNDS_US, Latency, LevelStatistics, Statistics};
+pub use ticket::Ticket;

@@ -25,10 +25,19 @@ impl Pool {
         }
         for worker in 0..workers {
             // With two or more, one is always free for flushes: writers wait for those.
-            let role = if worker == 0 && workers > 1 { Role::Urgent } else { Role::Any };
-            threads.push(spawn("ringwood-work", store, move |store| run_jobs(store, role)));
+            let role = if worker == 0 && workers > 1 {
+                Role::Urgent
+            } else {
+                Role::Any
+            };
+            threads.push(spawn("ringwood-work", store, move |store| {
+                run_jobs(store, role)
+            }));
         }
-        Self { store: Arc::clone(store), threads }
+        Self {
+            store: Arc::clone(store),
+            threads,
+        }
     }
 
     /// Ends the threads; running jobs are cancelled or finished first.
@@ -52,7 +61,10 @@ fn spawn(
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
-            let _watch = Watch { store: Arc::clone(&store), thread: name_inside };
+            let _watch = Watch {
+                store: Arc::clone(&store),
+                thread: name_inside,
+            };
             body(&store);
         })
         .expect("the system gives the store its few threads")
@@ -67,7 +79,9 @@ struct Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.store.commit.fail(Error::Panicked { thread: self.thread.clone() });
+            self.store.commit.fail(Error::Panicked {
+                thread: self.thread.clone(),
+            });
         }
     }
 }

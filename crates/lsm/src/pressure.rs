@@ -77,7 +77,9 @@ impl Pressure {
             STOP => Some(STOP_CHECK),
             _ => {
                 let paid_until = *lock(&self.paid_until);
-                paid_until.checked_sub(clock.monotonic()).filter(|delay| *delay >= SLEEP_MIN)
+                paid_until
+                    .checked_sub(clock.monotonic())
+                    .filter(|delay| *delay >= SLEEP_MIN)
             }
         }
     }
@@ -122,7 +124,9 @@ impl Pressure {
         let mut guard = lock(&self.paid_until);
         while self.must_stop() {
             if let Some(cause) = failure() {
-                return Err(Error::Failed { cause: cause.into() });
+                return Err(Error::Failed {
+                    cause: cause.into(),
+                });
             }
             let waited = self.eased.wait_timeout(guard, STOP_CHECK);
             guard = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -159,7 +163,12 @@ mod tests {
     fn bytes_cost_time_at_the_rate() {
         let clock = ManualClock::default();
         let pressure = Pressure::new(false);
-        pressure.update([WritePressure::Delay { bytes_per_second: 1000 }].into_iter());
+        pressure.update(
+            [WritePressure::Delay {
+                bytes_per_second: 1000,
+            }]
+            .into_iter(),
+        );
         assert_eq!(pressure.delay(&clock), None);
         pressure.hold_back(500, &clock, || None).unwrap();
         pressure.hold_back(500, &clock, || None).unwrap();
@@ -187,6 +196,9 @@ mod tests {
         assert!(matches!(failed, Err(Error::Failed { .. })));
         let impatient = Pressure::new(false);
         impatient.update([WritePressure::Stop].into_iter());
-        assert!(matches!(impatient.hold_back(1, &SystemClock, || None), Err(Error::Stalled)));
+        assert!(matches!(
+            impatient.hold_back(1, &SystemClock, || None),
+            Err(Error::Stalled)
+        ));
     }
 }

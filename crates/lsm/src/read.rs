@@ -17,12 +17,12 @@ use crate::error::{Error, Result};
 use crate::iter::{self, Iter, LevelCursor, MergeCursor};
 use crate::key::{Kind, SeqNo, split_deadline};
 use crate::keyspaces::OpenKeyspace;
-use crate::tables::TableRun;
 use crate::range_tombstone::RangeTombstones;
 use crate::slice::Slice;
 use crate::snapshot::Snapshot;
 use crate::sstable::filter_hash;
 use crate::store::Store;
+use crate::tables::TableRun;
 use crate::view::View;
 
 /// How a read is done.
@@ -38,13 +38,21 @@ pub struct ReadOptions<'a> {
 
 impl Default for ReadOptions<'_> {
     fn default() -> Self {
-        Self { snapshot: None, tier: ReadTier::Disk, fill_cache: true }
+        Self {
+            snapshot: None,
+            tier: ReadTier::Disk,
+            fill_cache: true,
+        }
     }
 }
 
 impl ReadOptions<'_> {
     fn block_read(&self) -> BlockRead {
-        BlockRead { tier: self.tier, fill_cache: self.fill_cache, ..BlockRead::default() }
+        BlockRead {
+            tier: self.tier,
+            fill_cache: self.fill_cache,
+            ..BlockRead::default()
+        }
     }
 }
 
@@ -91,7 +99,10 @@ impl Store {
         self.counters.gets.add(keys.len() as u64);
         let view = keyspace.view_owned();
         let at = self.moment(options);
-        let memory = ReadOptions { tier: ReadTier::Memory, ..*options };
+        let memory = ReadOptions {
+            tier: ReadTier::Memory,
+            ..*options
+        };
         let mut found: Vec<_> = keys
             .iter()
             .map(|key| {
@@ -158,7 +169,9 @@ impl Store {
 
     /// INVARIANT read-1: asked after the view was loaded.
     fn moment(&self, options: &ReadOptions<'_>) -> SeqNo {
-        options.snapshot.map_or_else(|| self.commit.published(), Snapshot::seq)
+        options
+            .snapshot
+            .map_or_else(|| self.commit.published(), Snapshot::seq)
     }
 
     /// The newest change to `key` at or before `at`, unless a newer range delete hides it.
@@ -216,7 +229,11 @@ impl Store {
     /// What a user sees of a change.
     fn shown(&self, (seq, kind, stored): Change) -> Option<Found> {
         match kind {
-            Kind::Put => Some(Found { value: stored, deadline: None, seq }),
+            Kind::Put => Some(Found {
+                value: stored,
+                deadline: None,
+                seq,
+            }),
             Kind::PutExpiring => {
                 let (deadline, value) = split_deadline(&stored)?;
                 let header_len = stored.len() - value.len();

@@ -70,14 +70,29 @@ pub(crate) fn open(
     let lock = enter_directory(&*disk, &options)?;
     let (mut manifest, created) = open_manifest(&disk, &options)?;
     let state = manifest.state().clone();
-    let clock = Arc::new(ForwardClock::new(Arc::clone(&options.clock), state.clock_high));
+    let clock = Arc::new(ForwardClock::new(
+        Arc::clone(&options.clock),
+        state.clock_high,
+    ));
     let cache = BlockCache::new(options.memory_budget);
     let budget = MemoryBudget::new(options.memory_budget, Arc::clone(&cache) as _);
     let obsolete = Arc::new(ObsoleteFiles::default());
     let keyspaces = open_keyspaces(&options, &state, &budget, &obsolete)?;
 
-    let mut report = OpenReport { created, healed: manifest.damage().to_vec(), ..Default::default() };
-    let recovered = replay_log(&*disk, &options, &state, &keyspaces, &budget, &clock, &mut report)?;
+    let mut report = OpenReport {
+        created,
+        healed: manifest.damage().to_vec(),
+        ..Default::default()
+    };
+    let recovered = replay_log(
+        &*disk,
+        &options,
+        &state,
+        &keyspaces,
+        &budget,
+        &clock,
+        &mut report,
+    )?;
     let next_seq = next_seq(&state, &recovered);
 
     let mut segments = SegmentPool::new(
@@ -93,7 +108,11 @@ pub(crate) fn open(
     let number = segment.number();
     let mut edits = Vec::new();
     if let Some(end) = recovered.end {
-        edits.push(Edit::SealLogs { last: end.log, end: end.offset, next: number });
+        edits.push(Edit::SealLogs {
+            last: end.log,
+            end: end.offset,
+            next: number,
+        });
     }
     edits.extend([
         Edit::AddLog { number },
@@ -135,7 +154,8 @@ fn enter_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLoc
     match disk.read_dir(path) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound && options.create => {
-            disk.create_dir_all(path).map_err(|error| Error::io("create", path, error))?;
+            disk.create_dir_all(path)
+                .map_err(|error| Error::io("create", path, error))?;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::NotFound { path: path.clone() });
@@ -144,7 +164,9 @@ fn enter_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLoc
     }
     let lock_path = options.file(files::LOCK);
     disk.lock(&lock_path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => Error::Locked { path: lock_path.clone() },
+        io::ErrorKind::WouldBlock => Error::Locked {
+            path: lock_path.clone(),
+        },
         _ => Error::io("lock", &lock_path, error),
     })
 }
@@ -156,9 +178,13 @@ fn open_manifest(disk: &Arc<LatchedDisk>, options: &Options) -> Result<(Manifest
             let random = &options.random;
             let identity = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
             // The directory's own name must outlive a crash too.
-            let parent = options.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = options
+                .path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
             if let Some(parent) = parent {
-                disk.sync_dir(parent).map_err(|error| Error::io("sync", parent, error))?;
+                disk.sync_dir(parent)
+                    .map_err(|error| Error::io("sync", parent, error))?;
             }
             Ok((Manifest::create(disk, &options.path, identity)?, true))
         }
@@ -175,7 +201,10 @@ fn open_keyspaces(
     let keyspaces = Keyspaces::default();
     for (id, keyspace) in &state.keyspaces {
         let tables = keyspace.tables.values().map(|(level, meta)| {
-            (usize::from(*level), Table::new(Arc::clone(meta), Arc::clone(obsolete)))
+            (
+                usize::from(*level),
+                Table::new(Arc::clone(meta), Arc::clone(obsolete)),
+            )
         });
         // Levels that overlap cannot be told from damage.
         let version = Version::load(tables).map_err(|_| {
@@ -216,10 +245,25 @@ fn replay_log(
     })?;
     clock.raise(recovered.last_time_ms);
     report.clean = recovered.clean_close || report.created;
-    report.torn_tail = recovered.torn.clone().map(|TornTail { file, offset, skipped_bytes }| {
-        tracing::warn!(?file, offset, skipped_bytes, "a crash tore off the end of the log");
-        TornLog { file, offset, skipped_bytes }
-    });
+    report.torn_tail = recovered.torn.clone().map(
+        |TornTail {
+             file,
+             offset,
+             skipped_bytes,
+         }| {
+            tracing::warn!(
+                ?file,
+                offset,
+                skipped_bytes,
+                "a crash tore off the end of the log"
+            );
+            TornLog {
+                file,
+                offset,
+                skipped_bytes,
+            }
+        },
+    );
     Ok(recovered)
 }
 
@@ -252,7 +296,11 @@ fn next_seq(state: &State, recovered: &Recovered) -> SeqNo {
     let after_log = recovered.next_seq.unwrap_or(SeqNo::ZERO);
     let next = after_log.max(state.last_seq.plus(1));
     let anything_lost = recovered.end.is_some() && !recovered.clean_close;
-    if anything_lost { next.plus(SEQ_GAP) } else { next }
+    if anything_lost {
+        next.plus(SEQ_GAP)
+    } else {
+        next
+    }
 }
 
 /// Removes what a crash left unfinished, and offers old log segments for another use.
@@ -263,8 +311,11 @@ fn remove_leftovers(
     segments: &mut SegmentPool,
 ) -> Result<()> {
     let state = manifest.state();
-    let tables: BTreeSet<FileNumber> =
-        state.keyspaces.values().flat_map(|keyspace| keyspace.tables.keys().copied()).collect();
+    let tables: BTreeSet<FileNumber> = state
+        .keyspaces
+        .values()
+        .flat_map(|keyspace| keyspace.tables.keys().copied())
+        .collect();
     let names = disk.read_dir(&options.path);
     for entry in names.map_err(|error| Error::io("list", &options.path, error))? {
         let leftover = match FileKind::parse(&entry.name) {
@@ -278,7 +329,8 @@ fn remove_leftovers(
         };
         if leftover {
             let path = options.file(&entry.name);
-            disk.remove_file(&path).map_err(|error| Error::io("remove", &path, error))?;
+            disk.remove_file(&path)
+                .map_err(|error| Error::io("remove", &path, error))?;
         }
     }
     Ok(())

@@ -20,7 +20,12 @@ impl SnapshotList {
         let mut held = self.lock();
         let seq = now();
         *held.entry(seq).or_insert(0) += 1;
-        Snapshot { held: Arc::new(Held { list: Arc::clone(self), seq }) }
+        Snapshot {
+            held: Arc::new(Held {
+                list: Arc::clone(self),
+                seq,
+            }),
+        }
     }
 
     /// The moments held, oldest first.

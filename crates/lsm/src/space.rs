@@ -27,7 +27,9 @@ impl Space {
     /// Asks the disk whether `reserve` bytes are left: enough to write out what is in memory.
     pub(crate) fn look(&self, disk: &dyn Disk, directory: &Path, reserve: u64) -> bool {
         // A disk that cannot say is taken to have room: a write will tell.
-        let enough = disk.available_space(directory).map_or(true, |bytes| bytes >= reserve);
+        let enough = disk
+            .available_space(directory)
+            .map_or(true, |bytes| bytes >= reserve);
         if !enough {
             self.note_full();
         } else if self.short.swap(false, Ordering::Relaxed) {

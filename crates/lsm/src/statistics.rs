@@ -25,8 +25,10 @@ impl Counter {
 }
 
 /// Upper bounds of a [`Latency`]'s buckets, in microseconds; the last bucket has none.
-pub const LATENCY_BOUNDS_US: [u64; 14] =
-    [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 409_600, 1_638_400];
+pub const LATENCY_BOUNDS_US: [u64; 14] = [
+    50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 409_600,
+    1_638_400,
+];
 
 /// How long something took, by bucket.
 #[derive(Debug, Default)]
@@ -45,7 +47,10 @@ impl LatencyCounter {
 
     fn read(&self) -> Latency {
         let counts = std::array::from_fn(|bucket| self.buckets[bucket].get());
-        Latency { counts, sum_us: self.sum_us.get() }
+        Latency {
+            counts,
+            sum_us: self.sum_us.get(),
+        }
     }
 }
 
@@ -166,10 +171,21 @@ impl Store {
         let counters = &self.counters;
         let log = self.log().statistics();
         let cache = self.cache.statistics();
-        let reserved = self.budget.usage().map(|(consumer, bytes)| (consumer.name(), bytes));
-        let memory = reserved.into_iter().chain([("cache", cache.used)]).collect();
+        let reserved = self
+            .budget
+            .usage()
+            .map(|(consumer, bytes)| (consumer.name(), bytes));
+        let memory = reserved
+            .into_iter()
+            .chain([("cache", cache.used)])
+            .collect();
         Statistics {
-            keyspaces: self.keyspaces.all().values().map(|one| keyspace(one)).collect(),
+            keyspaces: self
+                .keyspaces
+                .all()
+                .values()
+                .map(|one| keyspace(one))
+                .collect(),
             memory,
             memory_budget: self.options.memory_budget,
             cache_hits: cache.hits.iter().sum(),

@@ -18,6 +18,7 @@ use crate::files::FileNumber;
 use crate::jobs::Jobs;
 use crate::key::{InternalKey, SeqNo};
 use crate::keyspaces::{Keyspaces, OpenKeyspace};
+use crate::locks::lock;
 use crate::manifest::{Edit, Manifest, ObsoleteFiles};
 use crate::options::{Durability, Options};
 use crate::pressure::Pressure;
@@ -26,9 +27,8 @@ use crate::snapshot::SnapshotList;
 use crate::space::Space;
 use crate::sstable::Block;
 use crate::statistics::Counters;
-use crate::locks::lock;
-use crate::ticket::Ticket;
 use crate::tables::TableCache;
+use crate::ticket::Ticket;
 use crate::view::LoggedMemtable;
 use crate::wal::{Frame, LogWriter, Segment, SegmentPool, payload_len_max};
 
@@ -60,7 +60,6 @@ pub(crate) struct Store {
     pub(crate) jobs: Jobs,
     pub(crate) counters: Counters,
 }
-
 
 /// What a store is made of when it is opened.
 pub(crate) struct StoreParts {
@@ -122,7 +121,8 @@ impl Store {
         if batch.is_empty() {
             return Ok(self.commit.published());
         }
-        self.pressure.hold_back(batch.encoded_len(), &*self.clock, || self.commit.failure())?;
+        self.pressure
+            .hold_back(batch.encoded_len(), &*self.clock, || self.commit.failure())?;
         self.commit.write(batch, durability, self)
     }
 
@@ -150,11 +150,16 @@ impl Store {
     fn admit(&self, batch: &Batch) -> Result<()> {
         let limit = payload_len_max(self.options.log_segment_len);
         if batch.encoded_len() > limit {
-            return Err(Error::BatchTooLarge { len: batch.encoded_len(), limit });
+            return Err(Error::BatchTooLarge {
+                len: batch.encoded_len(),
+                limit,
+            });
         }
         // Deletes go on: they are what makes space.
         if self.space.is_short() && batch.has_puts() && !self.look_for_space() {
-            return Err(Error::DiskFull { path: self.options.path.clone() });
+            return Err(Error::DiskFull {
+                path: self.options.path.clone(),
+            });
         }
         Ok(())
     }
@@ -167,7 +172,9 @@ impl Store {
             source,
         });
         match self.commit.failure().or(latched) {
-            Some(cause) => Err(Error::Failed { cause: Arc::new(cause) }),
+            Some(cause) => Err(Error::Failed {
+                cause: Arc::new(cause),
+            }),
             None => Ok(()),
         }
     }
@@ -204,7 +211,11 @@ impl Store {
         self.pressure.update(keyspaces.values().map(|keyspace| {
             let view = keyspace.view();
             let tables = compaction::pressure(&view.version, &keyspace.options);
-            if view.sealed.len() >= SEALED_MAX { WritePressure::Stop } else { tables }
+            if view.sealed.len() >= SEALED_MAX {
+                WritePressure::Stop
+            } else {
+                tables
+            }
         }));
     }
 
@@ -229,9 +240,9 @@ impl Store {
         let keyspaces = self.keyspaces.all();
         let needed = keyspaces.values().filter_map(|keyspace| {
             let view = keyspace.view();
-            let waiting = view.memtables().filter(|memtable| {
-                !flushed.iter().any(|flushed| Arc::ptr_eq(flushed, memtable))
-            });
+            let waiting = view
+                .memtables()
+                .filter(|memtable| !flushed.iter().any(|flushed| Arc::ptr_eq(flushed, memtable)));
             waiting.filter_map(|memtable| memtable.first_log()).min()
         });
         needed.min().map_or(current, |first| first.min(current))
@@ -241,7 +252,9 @@ impl Store {
     pub(crate) fn sync_log(&self) -> Result<()> {
         let begin = self.clock.monotonic();
         let result = self.log().sync();
-        self.counters.log_sync.record(self.clock.monotonic().saturating_sub(begin));
+        self.counters
+            .log_sync
+            .record(self.clock.monotonic().saturating_sub(begin));
         result
     }
 
@@ -277,7 +290,10 @@ impl Store {
             return;
         }
         let needed = self.first_needed_log(&[]);
-        debug_assert!(oldest.is_none_or(|oldest| oldest <= needed), "needed logs are listed");
+        debug_assert!(
+            oldest.is_none_or(|oldest| oldest <= needed),
+            "needed logs are listed"
+        );
         for keyspace in self.keyspaces.all().values() {
             if keyspace.view().active.first_log() == Some(needed) {
                 self.seal_memtable(keyspace, token);
@@ -288,7 +304,9 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("path", &self.options.path).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("path", &self.options.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -305,7 +323,8 @@ impl CommitTarget for Store {
         })?;
         let mut log = self.log();
         log.rotate(segment);
-        self.current_log.store(log.number().get(), Ordering::Release);
+        self.current_log
+            .store(log.number().get(), Ordering::Release);
         self.log_grew.store(true, Ordering::Relaxed);
         self.jobs.wake();
         Ok(())
@@ -316,14 +335,21 @@ impl CommitTarget for Store {
         let begin = self.clock.monotonic();
         let result = self.log().write(frame, first_seq, durability, now_ms);
         if durability == Durability::Synced {
-            self.counters.log_sync.record(self.clock.monotonic().saturating_sub(begin));
+            self.counters
+                .log_sync
+                .record(self.clock.monotonic().saturating_sub(begin));
         }
         result
     }
 
     fn apply(&self, frame: &Frame, first_seq: SeqNo) {
-        apply(&self.keyspaces, frame.batches(), first_seq, self.current_log())
-            .expect("the frame was encoded by this process");
+        apply(
+            &self.keyspaces,
+            frame.batches(),
+            first_seq,
+            self.current_log(),
+        )
+        .expect("the frame was encoded by this process");
     }
 
     fn after_publish(&self, token: &Token<'_>) {
@@ -362,9 +388,13 @@ pub(crate) fn apply(
             _ => target.insert(Target::new(&keyspaces, entry.keyspace)),
         };
         let seq = first_seq.plus(offset);
-        if let Some(memtable) = &target.memtable && seq > target.flushed {
+        if let Some(memtable) = &target.memtable
+            && seq > target.flushed
+        {
             memtable.note_log(log);
-            memtable.table.insert(InternalKey::new(entry.key, seq, entry.kind), entry.value);
+            memtable
+                .table
+                .insert(InternalKey::new(entry.key, seq, entry.kind), entry.value);
         }
     }
     Ok(())

@@ -49,7 +49,10 @@ impl TableCache {
             directory: directory.to_owned(),
             blocks,
             open_max,
-            opened: Mutex::new(Opened { ring: VecDeque::new(), memory }),
+            opened: Mutex::new(Opened {
+                ring: VecDeque::new(),
+                memory,
+            }),
         })
     }
 
@@ -110,7 +113,9 @@ impl Opened {
 
 impl fmt::Debug for TableCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TableCache").field("open", &self.open_count()).finish_non_exhaustive()
+        f.debug_struct("TableCache")
+            .field("open", &self.open_count())
+            .finish_non_exhaustive()
     }
 }
 
@@ -125,7 +130,11 @@ pub(crate) struct TableRun {
 impl TableRun {
     /// `tables` are in key order and do not overlap.
     pub(crate) fn new(tables: &[Arc<Table>], cache: Arc<TableCache>, read: BlockRead) -> Self {
-        Self { tables: tables.to_vec(), cache, read }
+        Self {
+            tables: tables.to_vec(),
+            cache,
+            read,
+        }
     }
 }
 

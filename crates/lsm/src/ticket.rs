@@ -35,7 +35,9 @@ struct Waiters {
 impl GroupOutcome {
     /// Tells every member what the group's first sequence number is. Called once.
     pub(crate) fn complete(&self, first_seq: Result<SeqNo, Error>) {
-        self.first_seq.set(first_seq).expect("a group completes once");
+        self.first_seq
+            .set(first_seq)
+            .expect("a group completes once");
         let waiters = {
             let mut waiters = self.lock();
             self.done.store(true, Ordering::Release);
@@ -59,7 +61,10 @@ impl GroupOutcome {
     /// The outcome for the member whose last change is the group's change number `offset`.
     fn result(&self, offset: u64) -> Result<SeqNo> {
         let first_seq = self.first_seq.get().expect("asked once it is done");
-        first_seq.as_ref().map(|first| first.plus(offset)).map_err(Error::clone)
+        first_seq
+            .as_ref()
+            .map(|first| first.plus(offset))
+            .map_err(Error::clone)
     }
 
     /// Blocks until the group is done.
@@ -147,7 +152,11 @@ impl Future for Ticket {
         if !self.outcome.is_done() {
             let mut waiters = self.outcome.lock();
             if !self.outcome.is_done() {
-                if !waiters.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+                if !waiters
+                    .wakers
+                    .iter()
+                    .any(|waker| waker.will_wake(context.waker()))
+                {
                     waiters.wakers.push(context.waker().clone());
                 }
                 return Poll::Pending;
@@ -159,7 +168,9 @@ impl Future for Ticket {
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("done", &self.is_done()).finish_non_exhaustive()
+        f.debug_struct("Ticket")
+            .field("done", &self.is_done())
+            .finish_non_exhaustive()
     }
 }
 
@@ -196,6 +207,9 @@ mod tests {
         assert!(receiver.recv().unwrap());
         let mut late = Ticket::new(outcome, 0);
         let mut context = Context::from_waker(Waker::noop());
-        assert!(matches!(Pin::new(&mut late).poll(&mut context), Poll::Ready(Err(_))));
+        assert!(matches!(
+            Pin::new(&mut late).poll(&mut context),
+            Poll::Ready(Err(_))
+        ));
     }
 }

@@ -1,14 +1,14 @@
 //! What a reader of one keyspace looks into: memtables and tables, replaced as a whole.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::budget::Reservation;
 use crate::files::FileNumber;
+use crate::locks::lock;
 use crate::manifest::Version;
 use crate::memtable::Memtable;
-use crate::locks::lock;
 
 /// A memtable with the oldest log that its contents need.
 pub(crate) struct LoggedMemtable {
@@ -22,7 +22,11 @@ pub(crate) struct LoggedMemtable {
 impl LoggedMemtable {
     pub(crate) fn new(reservation: Reservation) -> Arc<Self> {
         let reservation = Mutex::new(reservation);
-        Arc::new(Self { table: Memtable::new(), first_log: AtomicU64::new(0), reservation })
+        Arc::new(Self {
+            table: Memtable::new(),
+            first_log: AtomicU64::new(0),
+            reservation,
+        })
     }
 
     /// Bytes held, charged against the budget. Called by the one who writes.
@@ -50,7 +54,9 @@ impl LoggedMemtable {
 
 impl fmt::Debug for LoggedMemtable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoggedMemtable").field("first_log", &self.first_log).finish_non_exhaustive()
+        f.debug_struct("LoggedMemtable")
+            .field("first_log", &self.first_log)
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,6 +79,8 @@ impl View {
 
     /// The oldest log that any memtable needs.
     pub(crate) fn first_log(&self) -> Option<FileNumber> {
-        self.memtables().filter_map(|memtable| memtable.first_log()).min()
+        self.memtables()
+            .filter_map(|memtable| memtable.first_log())
+            .min()
     }
 }

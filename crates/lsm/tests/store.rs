@@ -19,7 +19,11 @@ fn small(directory: &TempDir) -> Options {
 }
 
 fn small_tables() -> KeyspaceOptions {
-    KeyspaceOptions { table_len: 256 << 10, block_len: 1 << 10, ..KeyspaceOptions::default() }
+    KeyspaceOptions {
+        table_len: 256 << 10,
+        block_len: 1 << 10,
+        ..KeyspaceOptions::default()
+    }
 }
 
 fn key(i: u32) -> Vec<u8> {
@@ -40,7 +44,9 @@ fn what_was_written_is_read_back_through_flushes_compactions_and_reopening() {
             .or_else(|_| db.create_keyspace("data", small_tables()))
             .unwrap();
         for i in (0..10_000).filter(|i| i % 4 >= round) {
-            keyspace.put(&key(i), &value(i, round), Durability::Buffered).unwrap();
+            keyspace
+                .put(&key(i), &value(i, round), Durability::Buffered)
+                .unwrap();
         }
         for i in (0..10_000).step_by(100) {
             keyspace.delete(&key(i), Durability::Buffered).unwrap();
@@ -64,8 +70,11 @@ fn what_was_written_is_read_back_through_flushes_compactions_and_reopening() {
             }
             let mut iter = keyspace.range(ALL, &ReadOptions::default()).unwrap();
             iter.seek_to_first().unwrap();
-            let all: Vec<_> =
-                iter.entries().map(|entry| entry.unwrap()).map(|(k, v)| (k, v.to_vec())).collect();
+            let all: Vec<_> = iter
+                .entries()
+                .map(|entry| entry.unwrap())
+                .map(|(k, v)| (k, v.to_vec()))
+                .collect();
             assert!(all == expected, "the scan differs in round {round}");
         };
         check(&db);
@@ -87,7 +96,9 @@ fn many_writers_share_syncs_and_lose_nothing() {
             scope.spawn(move || {
                 for i in 0..50 {
                     let n = writer * 1000 + i;
-                    keyspace.put(&key(n), &value(n, 0), Durability::Synced).unwrap();
+                    keyspace
+                        .put(&key(n), &value(n, 0), Durability::Synced)
+                        .unwrap();
                 }
             });
         }
@@ -107,17 +118,29 @@ fn a_snapshot_shows_its_moment_whatever_happens_after() {
     let db = Db::open(small(&directory)).unwrap();
     let keyspace = db.create_keyspace("data", small_tables()).unwrap();
     for i in 0..1000 {
-        keyspace.put(&key(i), &value(i, 0), Durability::Buffered).unwrap();
+        keyspace
+            .put(&key(i), &value(i, 0), Durability::Buffered)
+            .unwrap();
     }
     let snapshot = db.snapshot();
-    keyspace.delete_range(&key(100), &key(900), Durability::Buffered).unwrap();
+    keyspace
+        .delete_range(&key(100), &key(900), Durability::Buffered)
+        .unwrap();
     for i in 0..100 {
-        keyspace.put(&key(i), &value(i, 1), Durability::Buffered).unwrap();
+        keyspace
+            .put(&key(i), &value(i, 1), Durability::Buffered)
+            .unwrap();
     }
     keyspace.compact().unwrap();
-    let old = ReadOptions { snapshot: Some(&snapshot), ..ReadOptions::default() };
+    let old = ReadOptions {
+        snapshot: Some(&snapshot),
+        ..ReadOptions::default()
+    };
     for i in 0..1000 {
-        assert_eq!(keyspace.get_with(&key(i), &old).unwrap().unwrap().value, value(i, 0));
+        assert_eq!(
+            keyspace.get_with(&key(i), &old).unwrap().unwrap().value,
+            value(i, 0)
+        );
         let new = keyspace.get(&key(i)).unwrap();
         match i {
             0..100 => assert_eq!(new.unwrap(), value(i, 1)),
@@ -155,22 +178,33 @@ fn keyspaces_are_apart_and_a_batch_spans_them() {
     assert_eq!(b.get(b"k").unwrap().unwrap(), b"in b");
     db.drop_keyspace("a").unwrap();
     assert!(matches!(a.get(b"k"), Err(Error::NoSuchKeyspace { .. })));
-    assert!(matches!(db.keyspace("a"), Err(Error::NoSuchKeyspace { .. })));
+    assert!(matches!(
+        db.keyspace("a"),
+        Err(Error::NoSuchKeyspace { .. })
+    ));
     let again = db.create_keyspace("a", KeyspaceOptions::default()).unwrap();
-    assert!(again.get(b"k").unwrap().is_none(), "a name's second life begins empty");
+    assert!(
+        again.get(b"k").unwrap().is_none(),
+        "a name's second life begins empty"
+    );
     drop((a, b, again));
     db.close().unwrap();
     let db = Db::open(small(&directory)).unwrap();
     assert_eq!(db.keyspaces(), ["a", "b"]);
     assert!(db.keyspace("a").unwrap().get(b"k").unwrap().is_none());
-    assert_eq!(db.keyspace("b").unwrap().get(b"k").unwrap().unwrap(), b"in b");
+    assert_eq!(
+        db.keyspace("b").unwrap().get(b"k").unwrap().unwrap(),
+        b"in b"
+    );
 }
 
 #[test]
 fn updates_of_one_key_follow_each_other() {
     let directory = TempDir::new().unwrap();
     let db = Db::open(small(&directory)).unwrap();
-    let keyspace = db.create_keyspace("data", KeyspaceOptions::default()).unwrap();
+    let keyspace = db
+        .create_keyspace("data", KeyspaceOptions::default())
+        .unwrap();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -181,12 +215,17 @@ fn updates_of_one_key_follow_each_other() {
                         });
                         Update::Put((count + 1).to_le_bytes().to_vec())
                     };
-                    keyspace.update(b"counter", Durability::Buffered, add_one).unwrap();
+                    keyspace
+                        .update(b"counter", Durability::Buffered, add_one)
+                        .unwrap();
                 }
             });
         }
     });
-    assert_eq!(keyspace.get(b"counter").unwrap().unwrap(), 400u32.to_le_bytes());
+    assert_eq!(
+        keyspace.get(b"counter").unwrap().unwrap(),
+        400u32.to_le_bytes()
+    );
 }
 
 #[test]
@@ -195,15 +234,30 @@ fn a_read_limited_to_memory_does_not_wait_for_the_disk() {
     let db = Db::open(small(&directory)).unwrap();
     let keyspace = db.create_keyspace("data", small_tables()).unwrap();
     keyspace.put(b"k", b"v", Durability::Buffered).unwrap();
-    let memory = ReadOptions { tier: ReadTier::Memory, ..ReadOptions::default() };
-    assert_eq!(keyspace.get_with(b"k", &memory).unwrap().unwrap().value, b"v");
+    let memory = ReadOptions {
+        tier: ReadTier::Memory,
+        ..ReadOptions::default()
+    };
+    assert_eq!(
+        keyspace.get_with(b"k", &memory).unwrap().unwrap().value,
+        b"v"
+    );
     db.flush().unwrap();
-    assert!(matches!(keyspace.get_with(b"k", &memory), Err(Error::WouldBlock)));
+    assert!(matches!(
+        keyspace.get_with(b"k", &memory),
+        Err(Error::WouldBlock)
+    ));
     assert_eq!(keyspace.get(b"k").unwrap().unwrap(), b"v");
-    assert_eq!(keyspace.get_with(b"k", &memory).unwrap().unwrap().value, b"v");
+    assert_eq!(
+        keyspace.get_with(b"k", &memory).unwrap().unwrap().value,
+        b"v"
+    );
     let keys: [&[u8]; 3] = [b"k", b"missing", b"k"];
     let found = keyspace.multi_get(&keys, &ReadOptions::default());
-    let values: Vec<_> = found.into_iter().map(|one| one.unwrap().map(|f| f.value)).collect();
+    let values: Vec<_> = found
+        .into_iter()
+        .map(|one| one.unwrap().map(|f| f.value))
+        .collect();
     assert!(values[0].is_some() && values[1].is_none() && values[2].is_some());
 }
 
@@ -213,7 +267,9 @@ fn a_checkpoint_is_a_store_of_its_own() {
     let db = Db::open(small(&directory)).unwrap();
     let keyspace = db.create_keyspace("data", small_tables()).unwrap();
     for i in 0..5000 {
-        keyspace.put(&key(i), &value(i, 0), Durability::Buffered).unwrap();
+        keyspace
+            .put(&key(i), &value(i, 0), Durability::Buffered)
+            .unwrap();
     }
     let copy = TempDir::new_in(directory.path().parent().unwrap()).unwrap();
     let copy_path = copy.path().join("copy");
@@ -227,16 +283,25 @@ fn a_checkpoint_is_a_store_of_its_own() {
     for i in 0..5000 {
         assert_eq!(keyspace.get(&key(i)).unwrap().unwrap(), value(i, 0));
     }
-    assert!(db.checkpoint(&copy_path).is_err(), "it is not empty any more");
+    assert!(
+        db.checkpoint(&copy_path).is_err(),
+        "it is not empty any more"
+    );
 }
 
 #[test]
 fn a_store_is_open_once() {
     let directory = TempDir::new().unwrap();
-    let missing = Options { create: false, ..small(&directory) };
+    let missing = Options {
+        create: false,
+        ..small(&directory)
+    };
     assert!(matches!(Db::open(missing), Err(Error::NotFound { .. })));
     let db = Db::open(small(&directory)).unwrap();
-    assert!(matches!(Db::open(small(&directory)), Err(Error::Locked { .. })));
+    assert!(matches!(
+        Db::open(small(&directory)),
+        Err(Error::Locked { .. })
+    ));
     db.close().unwrap();
     Db::open(small(&directory)).unwrap();
 }

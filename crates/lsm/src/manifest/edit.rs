@@ -60,10 +60,7 @@ pub(crate) enum Edit {
     /// The latest wall clock seen, in milliseconds: a clock set back never revives what expired.
     ClockHigh(u64),
     /// Every change of the keyspace up to this one is in tables: replay passes over it.
-    Flushed {
-        keyspace: KeyspaceId,
-        upto: SeqNo,
-    },
+    Flushed { keyspace: KeyspaceId, upto: SeqNo },
 }
 
 /// Bytes that are no edits. Whoever knows the file turns it into a [`Corruption`](crate::Corruption).

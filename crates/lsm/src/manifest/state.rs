@@ -139,7 +139,10 @@ impl State {
                 name: keyspace.name.clone(),
                 options: keyspace.options.clone(),
             });
-            edits.push(Edit::Flushed { keyspace: *id, upto: keyspace.flushed });
+            edits.push(Edit::Flushed {
+                keyspace: *id,
+                upto: keyspace.flushed,
+            });
             edits.extend(
                 keyspace
                     .tables
@@ -172,7 +175,12 @@ impl State {
     /// The same store when everything in its logs is in tables.
     pub(crate) fn without_logs(&self) -> Self {
         let state = self.clone();
-        Self { logs: BTreeSet::new(), seals: Vec::new(), min_log: self.next_file, ..state }
+        Self {
+            logs: BTreeSet::new(),
+            seals: Vec::new(),
+            min_log: self.next_file,
+            ..state
+        }
     }
 
     /// How much of a log segment counts.

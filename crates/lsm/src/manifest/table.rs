@@ -50,7 +50,9 @@ impl Table {
     /// Opens the table with `reader`, unless it is open: then its present reader is returned.
     pub(crate) fn set_reader(&self, reader: &Arc<TableReader>) -> Option<Arc<TableReader>> {
         let none: Option<Arc<TableReader>> = None;
-        let before = self.reader.compare_and_swap(&none, Some(Arc::clone(reader)));
+        let before = self
+            .reader
+            .compare_and_swap(&none, Some(Arc::clone(reader)));
         before.clone()
     }
 

@@ -42,7 +42,9 @@ pub(crate) struct TableReader {
 
 impl std::fmt::Debug for TableReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TableReader").field("number", &self.file.number).finish_non_exhaustive()
+        f.debug_struct("TableReader")
+            .field("number", &self.file.number)
+            .finish_non_exhaustive()
     }
 }
 
