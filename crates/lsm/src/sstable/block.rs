@@ -350,4 +350,5 @@ pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 }
 
 #[cfg(test)]
+#[cfg(not(shuttle))]
 mod tests;

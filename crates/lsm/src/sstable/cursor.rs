@@ -319,10 +319,8 @@ impl ReadAhead {
             )
         };
         self.offset = start;
-        self.bytes = table.file.read(
-            start,
-            usize::try_from(end - start).map_err(|_| table.file.malformed(start))?,
-        )?;
+        let len = usize::try_from(end - start).map_err(|_| table.file.malformed(start))?;
+        table.file.read_into(&mut self.bytes, start, len)?;
         if !backward && self.window >= READ_AHEAD_MAX {
             let next = window.min(data_end.saturating_sub(end));
             if next > 0 {

@@ -54,21 +54,30 @@ impl TableFile {
 
     /// Reads `len` bytes from `offset`, which must be there.
     pub(super) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.read_into(&mut bytes, offset, len)?;
+        Ok(bytes)
+    }
+
+    /// As [`TableFile::read`], into a buffer that is used again and again. After a failure it is empty.
+    pub(super) fn read_into(&self, bytes: &mut Vec<u8>, offset: u64, len: usize) -> Result<()> {
+        bytes.clear();
         if offset
             .checked_add(len as u64)
             .is_none_or(|end| end > self.len)
         {
             return Err(self.corrupt(offset, CorruptionKind::Truncated));
         }
-        let mut bytes = vec![0; len];
-        let read = self
-            .file
-            .read_at(&mut bytes, offset)
-            .map_err(|error| Error::io("read", &self.path, error))?;
-        if read < len {
-            return Err(self.corrupt(offset, CorruptionKind::Truncated));
+        bytes.resize(len, 0);
+        let read = self.file.read_at(bytes, offset);
+        if read.as_ref().is_ok_and(|&read| read == len) {
+            return Ok(());
         }
-        Ok(bytes)
+        bytes.clear();
+        match read {
+            Ok(_) => Err(self.corrupt(offset, CorruptionKind::Truncated)),
+            Err(error) => Err(Error::io("read", &self.path, error)),
+        }
     }
 
     /// Reads and checks the block at `handle`, which must be of this kind.

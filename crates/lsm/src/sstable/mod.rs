@@ -1,8 +1,8 @@
 //! Sorted string tables: immutable files of entries in order.
 //!
-//! [`format`] frames and checks every block; [`block`], [`index`], [`filter`], [`properties`] and
+//! [`mod@format`] frames and checks every block; [`block`], [`index`], [`filter`], [`properties`] and
 //! [`tombstones`] say what is in them. [`writer`] puts them together, [`reader`] and [`cursor`] find
-//! entries, [`verify`] walks everything, and [`salvage`] saves what a damaged file still has.
+//! entries, [`verify`] walks everything, and [`mod@salvage`] saves what a damaged file still has.
 //!
 //! *Invariants*
 //! - `table-1`: entries are in the order of their internal keys, none twice.
@@ -30,7 +30,8 @@ mod writer;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-#[cfg(all(test, not(shuttle)))]
+#[cfg(test)]
+#[cfg(not(shuttle))]
 mod tests;
 
 pub(crate) use block::Block;

@@ -6,6 +6,7 @@ mod model;
 use std::path::Path;
 use std::sync::Arc;
 
+use proptest::prelude::ProptestConfig;
 use ringwood_env::Disk;
 use ringwood_env::faulty::FaultyDisk;
 
@@ -79,4 +80,14 @@ fn open(disk: &FaultyDisk) -> crate::Result<Arc<TableReader>> {
 fn sort(entries: &mut Vec<Entry>) {
     entries.sort_by(|a, b| key(a).cmp(&key(b)));
     entries.dedup_by(|a, b| (&a.0, a.1) == (&b.0, b.1));
+}
+
+/// So many cases, or `PROPTEST_CASES` for a longer run.
+pub(super) fn cases(count: u32) -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        asked
+    } else {
+        ProptestConfig::with_cases(count)
+    }
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::key::{Kind, SeqNo};
 use crate::sstable::filter_hash;
+use crate::sstable::tests::cases;
 
 type Entries = Vec<(Vec<u8>, u64, Vec<u8>)>;
 
@@ -54,7 +55,7 @@ fn entries() -> impl Strategy<Value = Entries> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
     #[test]
     fn gets_and_seeks_agree_with_a_sorted_list(entries in entries(), interval in 1usize..20, other in entries()) {
         let payload = build(&entries, interval);

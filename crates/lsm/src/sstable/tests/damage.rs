@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use ringwood_env::faulty::{Class, Failure, Fault, FaultPlan, Operation};
 
 use super::*;
 use crate::cursor::{BlockRead, Cursor};
@@ -253,6 +254,91 @@ fn a_missing_file_and_a_later_format_are_named() {
 }
 
 #[test]
+fn reads_that_go_wrong_are_errors_or_right_answers() {
+    for seed in 0..200usize {
+        let (sound, entries) = small_table(COMPRESSIONS[seed % 3]);
+        let disk = sound.image(seed as u64);
+        disk.set_plan(FaultPlan {
+            flipped_reads: 0.2,
+            misdirected_reads: 0.1,
+            failures: vec![Failure::once(
+                Class::Only(Operation::Read),
+                1 + seed as u64 % 7,
+                Fault::Io,
+            )],
+            ..FaultPlan::default()
+        });
+        let Ok(table) = open(&disk) else { continue };
+        for entry in &entries {
+            let hash = filter_hash(&entry.0);
+            let found = table.get(&entry.0, hash, SeqNo::new(entry.1), BlockRead::default());
+            if let Ok(found) = found {
+                let (seq, _, value) = found.expect("a wrong \"there is none\"");
+                assert_eq!((seq.get(), &value[..]), (entry.1, &entry.3[..]));
+            }
+        }
+        for forward in [true, false] {
+            let _ = scan(&table, &entries, forward);
+        }
+        let _ = table.verify();
+    }
+}
+
+#[test]
+fn no_failed_write_or_sync_makes_a_table() {
+    let entries = small_entries();
+    let attempt = |disk: &Arc<FaultyDisk>| -> Result<TableMeta> {
+        let shared: Arc<dyn Disk> = disk.clone();
+        let mut writer = TableWriter::create(shared, Path::new(PATH), NUMBER, options(), 0)?;
+        for entry in &entries {
+            writer.add(key(entry), &entry.3)?;
+        }
+        writer.finish()
+    };
+    let mut failed = 0;
+    for nth in 1.. {
+        let disk = disk();
+        disk.set_plan(FaultPlan::fail(Failure::once(
+            Class::Any,
+            nth,
+            Fault::NoSpace,
+        )));
+        match attempt(&disk) {
+            Err(error) => assert!(error.is_disk_full(), "{error}"),
+            Ok(_) => break,
+        }
+        failed += 1;
+    }
+    assert_eq!(failed, 3, "create, write, sync");
+}
+
+#[test]
+fn a_part_that_cannot_be_read_costs_a_salvage_only_that_part() {
+    let disk = disk();
+    let entries: Vec<Entry> = (0..50u8)
+        .map(|n| (vec![n], 1, Kind::Put, vec![n; 1000]))
+        .collect();
+    let options = TableOptions {
+        compression: Compression::None,
+        ..options()
+    };
+    write(&disk, options, &entries, &[]);
+    // The first read is the header's, the second the whole window's; then it goes by pieces.
+    let read = Class::Only(Operation::Read);
+    disk.set_plan(FaultPlan {
+        failures: vec![
+            Failure::once(read, 2, Fault::Io),
+            Failure::once(read, 3, Fault::Io),
+        ],
+        ..FaultPlan::default()
+    });
+    let (saved, report) = salvaged(&disk);
+    assert_eq!(report.lost.len(), 1);
+    assert!(!saved.is_empty() && saved.len() < entries.len());
+    assert_eq!(saved, entries[entries.len() - saved.len()..]);
+}
+
+#[test]
 fn noise_is_no_table() {
     let noise: Vec<u8> = (0..2000u64)
         .flat_map(|n| xxhash_rust::xxh3::xxh3_64(&n.to_le_bytes()).to_le_bytes())
@@ -264,7 +350,7 @@ fn noise_is_no_table() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(200))]
     #[test]
     fn what_passes_its_checksum_and_makes_no_sense_is_refused(
         edits in proptest::collection::vec(any::<u8>(), 6..60),

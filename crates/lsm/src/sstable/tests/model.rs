@@ -133,7 +133,7 @@ fn some_options() -> impl Strategy<Value = TableOptions> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(cases(48))]
     #[test]
     fn a_table_is_a_sorted_map(
         drawn in proptest::collection::vec((user_key(), 0u64..40, kind_and_value()), 1..120),
