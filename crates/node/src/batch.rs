@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use ringwood_env::UnixMillis;
 use ringwood_lsm::{Durability, Error, ReadTier, Ticket};
-use ringwood_types::{Record, RecordHead, Version};
+use ringwood_types::{PartitionId, Record, RecordHead, Version};
 
 use crate::catalog::Namespace;
 use crate::entry::Entry;
@@ -103,7 +103,7 @@ impl<'a> Plan<'a> {
                     plan.write_items.push(index);
                     None
                 }
-                Ok(None) => match written.get(&item.key()[..]) {
+                Ok(None) => match written.get(item.key()) {
                     None => {
                         plan.reads.push((index, item.key()));
                         None
@@ -227,24 +227,27 @@ impl<'a> Plan<'a> {
 
 /// INVARIANT batch-1: leaves whole partitions out where the writes are too long for one engine batch.
 fn leave_out(checked: &mut [Result<Option<Write<'_>>, NodeError>], len_max: usize) {
-    let mut lens: BTreeMap<_, usize> = BTreeMap::new();
+    let mut lens: BTreeMap<PartitionId, usize> = BTreeMap::new();
     for write in checked.iter().flatten().flatten() {
         *lens.entry(write.partition).or_default() += write.len();
     }
-    if lens.values().sum::<usize>() <= len_max {
-        return;
-    }
     let mut room = len_max;
-    lens.retain(|_, len| {
-        let fits = *len <= room;
-        room -= if fits { *len } else { 0 };
-        fits
-    });
+    let mut refusals: BTreeMap<PartitionId, NodeError> = BTreeMap::new();
+    for (partition, len) in lens {
+        if len > len_max {
+            let limit = len_max;
+            refusals.insert(partition, NodeError::BatchTooLong { len, limit });
+        } else if len > room {
+            refusals.insert(partition, NodeError::Unprocessed);
+        } else {
+            room -= len;
+        }
+    }
     for item in checked {
         if let Ok(Some(write)) = item
-            && !lens.contains_key(&write.partition)
+            && let Some(refusal) = refusals.get(&write.partition)
         {
-            *item = Err(NodeError::Unprocessed);
+            *item = Err(refusal.clone());
         }
     }
 }

@@ -12,6 +12,8 @@
 //! # Invariants
 //! - `cursor-1` (25): a cursor is only accepted in its namespace, for its range.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ringwood_types::NamespaceId;
@@ -21,6 +23,16 @@ const VERSION: u8 = 1;
 const HEADER_LEN: usize = 21;
 const TAG_LEN: usize = 16;
 const HASH_BLOCK_LEN: usize = 64;
+
+/// What cursors are signed with. Cannot be printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Secret(pub(crate) [u8; 32]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
 
 /// Why a cursor is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +59,7 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    pub(crate) fn encode(&self, secret: &[u8; 32]) -> String {
+    pub(crate) fn encode(&self, secret: &Secret) -> String {
         let mut bytes = Vec::with_capacity(HEADER_LEN + self.last.len() + TAG_LEN);
         bytes.push(VERSION);
         bytes.extend_from_slice(&self.namespace.get().to_le_bytes());
@@ -62,7 +74,7 @@ impl Position {
     /// Reads a cursor that came with a scan of this namespace and range.
     pub(crate) fn decode(
         cursor: &str,
-        secret: &[u8; 32],
+        secret: &Secret,
         namespace: NamespaceId,
         range: u64,
     ) -> Result<Self, CursorError> {
@@ -77,7 +89,7 @@ impl Position {
         }
     }
 
-    fn verify(bytes: &[u8], secret: &[u8; 32]) -> Option<Self> {
+    fn verify(bytes: &[u8], secret: &Secret) -> Option<Self> {
         let (content, found) = bytes.split_last_chunk::<TAG_LEN>()?;
         if !equal(&tag(secret, content), found) {
             return None;
@@ -97,10 +109,10 @@ impl Position {
 }
 
 /// HMAC-SHA-256 (RFC 2104), its first half.
-fn tag(secret: &[u8; 32], content: &[u8]) -> [u8; TAG_LEN] {
+fn tag(secret: &Secret, content: &[u8]) -> [u8; TAG_LEN] {
     let pad = |with: u8| {
         let mut block = [with; HASH_BLOCK_LEN];
-        for (byte, secret) in block.iter_mut().zip(secret) {
+        for (byte, secret) in block.iter_mut().zip(secret.0) {
             *byte ^= secret;
         }
         block
@@ -129,7 +141,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SECRET: [u8; 32] = [7; 32];
+    const SECRET: Secret = Secret([7; 32]);
 
     fn position(namespace: u32, range: u64, warm: u64, last: Vec<u8>) -> Position {
         Position {
@@ -153,7 +165,7 @@ mod tests {
             prop_assert_eq!(decode(&SECRET, namespace, range), Ok(given.clone()));
             prop_assert_eq!(decode(&SECRET, namespace + 1, range), Err(CursorError::Foreign));
             prop_assert_eq!(decode(&SECRET, namespace, !range), Err(CursorError::Foreign));
-            prop_assert_eq!(decode(&[8; 32], namespace, range), Err(CursorError::Malformed));
+            prop_assert_eq!(decode(&Secret([8; 32]), namespace, range), Err(CursorError::Malformed));
         }
 
         #[test]
@@ -177,7 +189,7 @@ mod tests {
     #[test]
     fn the_tag_is_hmac_sha_256() {
         // From an independent implementation: HMAC(key = 32 × 0x0b, "Hi There").
-        let tag = tag(&[0x0b; 32], b"Hi There");
+        let tag = tag(&Secret([0x0b; 32]), b"Hi There");
         let hex: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "198a607eb44bfbc69903a0f1cf2bbdc5");
     }

@@ -130,6 +130,16 @@ pub enum NodeError {
         limit: usize,
     },
 
+    /// The batch's writes to one partition are too long to be applied together. Nothing was done;
+    /// send fewer at a time.
+    #[error("the batch writes {len} bytes to the partition of this key; the limit is {limit}")]
+    BatchTooLong {
+        /// Their length in bytes, with what the log adds.
+        len: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+
     /// This item of a batch was not looked at. Nothing was done; send it again as it is.
     #[error("the item was not processed; send it again")]
     Unprocessed,

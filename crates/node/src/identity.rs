@@ -11,6 +11,7 @@ use ringwood_types::{Incarnation, NodeId, PartitionCount, Ring};
 use serde::{Deserialize, Serialize};
 
 use crate::config::NodeConfig;
+use crate::cursor::Secret;
 use crate::error::OpenError;
 
 const KEY: &[u8] = b"identity";
@@ -26,7 +27,7 @@ pub struct Identity {
     /// Where keys belong.
     pub ring: Ring,
     /// Signs cursors.
-    pub(crate) secret: [u8; 32],
+    pub(crate) secret: Secret,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,7 +58,7 @@ impl Identity {
             node: NodeId::new(random.next_u64()),
             incarnation: Incarnation::new(random.next_u64()),
             ring: Ring::new(config.partitions.unwrap_or_default(), random.next_u64()),
-            secret,
+            secret: Secret(secret),
         }
     }
 
@@ -85,7 +86,7 @@ impl Identity {
             node: NodeId::new(stored.node),
             incarnation: Incarnation::new(stored.incarnation),
             ring: Ring::new(partitions, stored.seed),
-            secret: stored.secret,
+            secret: Secret(stored.secret),
         }))
     }
 
@@ -97,7 +98,7 @@ impl Identity {
             incarnation: self.incarnation.get(),
             partitions: self.ring.partitions().get(),
             seed: self.ring.seed(),
-            secret: self.secret,
+            secret: self.secret.0,
         };
         let json = serde_json::to_vec(&stored).expect("numbers are JSON");
         batch.put(system.id(), KEY, &json)

@@ -541,3 +541,76 @@ impl Walk {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keys() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(
+            prop_oneof![Just(0), Just(b'a'), Just(b'/'), Just(255)],
+            0..4,
+        )
+    }
+
+    fn maybe(keys: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Option<Bytes>> {
+        proptest::option::of(keys.prop_map(Bytes::from))
+    }
+
+    proptest! {
+        #[test]
+        fn bounds_hold_what_start_end_and_prefix_say(
+            start in maybe(keys()), end in maybe(keys()), prefix in maybe(keys()), key in keys(),
+        ) {
+            let inverted = start.clone().unwrap_or_default() > end.clone().unwrap_or_else(|| start.clone().unwrap_or_default());
+            let scan = Scan { start, end, prefix, limit: 1, ..Scan::default() };
+            let bounds = match Bounds::of(&scan) {
+                Err(NodeError::InvertedRange) => {
+                    prop_assert!(inverted);
+                    return Ok(());
+                }
+                bounds => bounds.unwrap(),
+            };
+            prop_assert!(!inverted);
+            let wanted = scan.start.is_none_or(|start| key >= start)
+                && scan.end.is_none_or(|end| key < end)
+                && scan.prefix.is_none_or(|prefix| key.starts_with(&prefix));
+            prop_assert_eq!(bounds.contains(&key), wanted);
+            if wanted {
+                prop_assert!(!bounds.is_empty());
+                prop_assert!(key.starts_with(&bounds.common));
+            }
+        }
+
+        #[test]
+        fn the_successor_is_the_first_key_behind_a_prefix(prefix in keys(), key in keys()) {
+            let behind = successor(&prefix).is_some_and(|successor| key >= successor);
+            prop_assert_eq!(behind, key > prefix && !key.starts_with(&prefix));
+        }
+    }
+
+    #[test]
+    fn ranges_have_fingerprints_of_their_own() {
+        let scan = |start: &'static str, end: Option<&'static str>, reverse| Scan {
+            start: Some(start.into()),
+            end: end.map(Bytes::from),
+            reverse,
+            ..Scan::default()
+        };
+        let mut prints: Vec<u64> = [
+            scan("a", None, false),
+            scan("a", None, true),
+            scan("a", Some("ab"), false),
+            scan("", None, false),
+            scan("aab", Some("b"), false),
+            scan("aa", Some("bb"), false),
+        ]
+        .iter()
+        .map(|scan| Bounds::of(scan).unwrap().fingerprint())
+        .collect();
+        prints.sort_unstable();
+        prints.dedup();
+        assert_eq!(prints.len(), 6);
+    }
+}
