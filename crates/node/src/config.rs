@@ -50,7 +50,7 @@ impl NodeConfig {
             batch_items_max: 10_000,
             page_entries_max: 10_000,
             page_len_max: 8 << 20,
-            parked_scans_len: 8 << 20,
+            parked_scans_len: 16 << 20,
             parked_scans_time: Duration::from_secs(10),
             clock_skew_max: Duration::from_millis(500),
         }

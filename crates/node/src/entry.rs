@@ -1,5 +1,7 @@
 //! A value as a node found it.
 
+use std::fmt;
+
 use ringwood_env::UnixMillis;
 use ringwood_lsm::Slice;
 use ringwood_types::{
@@ -8,7 +10,7 @@ use ringwood_types::{
 
 /// A key's value with what is known about it. Its bytes are pinned where the engine has them, not
 /// copied; see [`Slice`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Entry {
     stored: Slice,
     head: RecordHead,
@@ -69,6 +71,18 @@ impl Entry {
     #[must_use]
     pub fn context(&self) -> String {
         context_of((self.namespace, self.partition), self.version())
+    }
+}
+
+/// Without the value, which may be long and is nobody's business in a log.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("version", &self.version())
+            .field("len", &self.value().len())
+            .field("content_type", &self.content_type())
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
     }
 }
 

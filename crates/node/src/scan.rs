@@ -29,7 +29,7 @@ use crate::step::check_key;
 /// Entries taken from a partition on the first visit: a page rarely needs more of one among many.
 const FIRST_AHEAD: usize = 2;
 /// Entries taken on later visits.
-const LATER_AHEAD: usize = 8;
+const LATER_AHEAD: usize = 4;
 /// Entries taken where there is one partition only.
 const ALONE_AHEAD: usize = 128;
 /// A visit ends when it has taken so many bytes.
@@ -229,17 +229,20 @@ struct Source {
     exhausted: bool,
 }
 
+/// A copy, in one piece of memory: key, then the stored value, if it is there.
 struct Item {
-    key: Vec<u8>,
+    bytes: Vec<u8>,
+    key_len: usize,
     value: Value,
     deadline: Option<UnixMillis>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Value {
     /// Not asked for.
     Left,
-    /// As stored.
-    Copied(Slice),
+    /// Behind the key.
+    Copied,
     /// To be read.
     Long,
 }
@@ -308,7 +311,7 @@ impl Merge {
                     1 => ALONE_AHEAD,
                     _ => LATER_AHEAD,
                 };
-                self.visit(source, Some(&item.key), ahead)?;
+                self.visit(source, Some(item.key()), ahead)?;
             }
             self.raise(source);
             if item.deadline.is_some_and(|deadline| deadline <= now) {
@@ -328,11 +331,12 @@ impl Merge {
         partition: PartitionId,
         item: Item,
     ) -> Result<Option<PageEntry>, NodeError> {
+        let key = Bytes::copy_from_slice(item.key());
         let stored = match item.value {
             Value::Left => None,
-            Value::Copied(stored) => Some(stored),
+            Value::Copied => Some(Slice::from(item.bytes).skip(item.key_len)),
             Value::Long => {
-                let key = StoredKey::new(self.namespace, partition, &item.key);
+                let key = StoredKey::new(self.namespace, partition, &key);
                 let Some(found) = store.get_at(&key, &self.snapshot)? else {
                     return Ok(None); // expired just now
                 };
@@ -343,10 +347,7 @@ impl Merge {
             .map(|stored| Entry::decode((self.namespace, partition), stored, item.deadline))
             .transpose()
             .map_err(|cause| NodeError::DamagedRecord { partition, cause })?;
-        Ok(Some(PageEntry {
-            key: item.key.into(),
-            entry,
-        }))
+        Ok(Some(PageEntry { key, entry }))
     }
 
     /// Takes up to `count` entries of a partition ahead: the first ones in the range, or the ones
@@ -372,11 +373,7 @@ impl Merge {
                 source.exhausted = true;
                 break;
             };
-            let item = Item {
-                key: key.to_vec(),
-                value: walk.value(*keys_only),
-                deadline: walk.iter.deadline(),
-            };
+            let item = Item::copy(key, &walk.iter, *keys_only);
             len += item.len();
             source.ahead.push_back(item);
             walk.advance()?;
@@ -417,19 +414,34 @@ impl Merge {
 }
 
 impl Item {
-    fn len(&self) -> usize {
-        let value_len = match &self.value {
-            Value::Copied(stored) => stored.len(),
-            Value::Left | Value::Long => 0,
+    fn copy(key: &[u8], iter: &Iter, keys_only: bool) -> Self {
+        let stored = iter.value();
+        let (value, stored) = match stored.len() {
+            _ if keys_only => (Value::Left, &[][..]),
+            0..=COPIED_LEN_MAX => (Value::Copied, stored),
+            _ => (Value::Long, &[][..]),
         };
-        size_of::<Self>() + self.key.len() + value_len
+        Self {
+            bytes: [key, stored].concat(),
+            key_len: key.len(),
+            value,
+            deadline: iter.deadline(),
+        }
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.bytes[..self.key_len]
+    }
+
+    fn len(&self) -> usize {
+        size_of::<Self>() + self.bytes.len()
     }
 }
 
 /// The next key of the scan is the greatest.
 impl Ord for Head {
     fn cmp(&self, other: &Self) -> Ordering {
-        let ascending = self.item.key.cmp(&other.item.key);
+        let ascending = self.item.key().cmp(other.item.key());
         if self.reverse {
             ascending
         } else {
@@ -469,6 +481,7 @@ impl Walk {
         bounds: &Bounds,
         last: Option<&[u8]>,
     ) -> Result<(), NodeError> {
+        let stored = |key: &[u8]| StoredKey::new(namespace, partition, key).as_ref().to_vec();
         // Forwards the target is the first key wanted; backwards the first that is not.
         let target = match (self.reverse, last, bounds.upper.as_deref()) {
             (false, None, _) => StoredKey::new(namespace, partition, &bounds.lower)
@@ -483,8 +496,7 @@ impl Walk {
                 StoredKey::new(namespace, partition, last).as_ref().to_vec()
             }
             (true, None, None) => {
-                let all = StoredKey::new(namespace, partition, &[]);
-                successor(all.as_ref()).expect("namespaces end before the last prefix")
+                successor(&stored(&[])).expect("namespaces end before the last prefix")
             }
         };
         if !self.stands_before(&target) {
@@ -518,18 +530,6 @@ impl Walk {
         }
         let (here, key) = split(self.iter.key())?;
         (here == partition && bounds.contains(key)).then_some(key)
-    }
-
-    fn value(&self, keys_only: bool) -> Value {
-        if keys_only {
-            return Value::Left;
-        }
-        let stored = self.iter.value();
-        if stored.len() <= COPIED_LEN_MAX {
-            Value::Copied(stored.to_vec().into())
-        } else {
-            Value::Long
-        }
     }
 
     fn advance(&mut self) -> Result<(), NodeError> {
