@@ -465,6 +465,7 @@ mod tests {
         let keyspace = || any::<u32>().prop_map(KeyspaceId);
         let file = || any::<u64>().prop_map(FileNumber::new);
         let level = || 0..7u8;
+        let seq = || (0..=SeqNo::MAX.get()).prop_map(SeqNo::new);
         prop_oneof![
             any::<u128>().prop_map(Edit::Identity),
             (keyspace(), ".{0,20}", any_options())
