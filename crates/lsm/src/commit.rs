@@ -245,11 +245,6 @@ impl CommitQueue {
         self.lock().failure.clone()
     }
 
-    /// Where the next change will stand. The token keeps it from moving.
-    pub(crate) fn next_seq(&self, _token: &Token<'_>) -> SeqNo {
-        SeqNo::new(self.next_seq.load(Ordering::Relaxed))
-    }
-
     fn commit_and_tell(
         &self,
         group: Group,

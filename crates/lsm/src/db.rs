@@ -184,6 +184,11 @@ impl Db {
         self.inner.store.pressure.delay(&*self.inner.store.clock)
     }
 
+    /// Most bytes a second that flushes and compactions write together, from now on.
+    pub fn set_background_rate(&self, bytes_per_second: Option<u64>) {
+        self.inner.store.rate.set_rate(bytes_per_second);
+    }
+
     /// Makes every buffered write durable.
     ///
     /// # Errors

@@ -9,7 +9,6 @@
 //!
 //! The engine has no threads of its own underneath: background work is a [`Job`](jobs::Job) that
 //! somebody takes and runs, be it the small pool of `Db::open` or a simulator.
-#![allow(dead_code)] // until the floors meet
 #![allow(rustdoc::private_intra_doc_links)]
 
 mod batch;

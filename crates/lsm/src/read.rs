@@ -150,11 +150,11 @@ impl Store {
             if tables.is_empty() {
                 continue;
             }
-            for table in tables.iter().filter(|table| table.range_deletes > 0) {
-                tombstones.push(Arc::clone(self.tables.reader(table)?.range_tombstones()));
-            }
             let run = TableRun::new(tables, Arc::clone(&self.tables), block_read);
             sources.push(Box::new(LevelCursor::new(run)));
+        }
+        for table in view.version.range_delete_tables(first, upper) {
+            tombstones.push(Arc::clone(self.tables.reader(table)?.range_tombstones()));
         }
         let seen = iter::View {
             at,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use ringwood_env::{Clock, Disk, DiskLock, LatchedDisk};
 
 use crate::batch::BatchReader;
-use crate::budget::{Consumer, MemoryBudget};
+use crate::budget::MemoryBudget;
 use crate::cache::BlockCache;
 use crate::clock::ForwardClock;
 use crate::commit::CommitQueue;
@@ -217,7 +217,7 @@ fn open_keyspaces(
             keyspace.name.clone(),
             keyspace_options,
             keyspace.flushed,
-            LoggedMemtable::new(budget.reserve(Consumer::Memtables, 0)),
+            LoggedMemtable::new(budget),
             Arc::new(version),
         ));
     }
@@ -285,8 +285,8 @@ pub(crate) fn live_segments(options: &Options, state: &State) -> Vec<LiveSegment
 /// A log longer than a memtable becomes several, to be written out as soon as the store is open.
 fn seal_full_memtables(keyspaces: &Keyspaces, options: &Options, budget: &Arc<MemoryBudget>) {
     for keyspace in keyspaces.all().values() {
-        if keyspace.view().active.charge() >= options.memtable_len() {
-            keyspace.seal(&LoggedMemtable::new(budget.reserve(Consumer::Memtables, 0)));
+        if keyspace.view().active.table.memory_used() >= options.memtable_len() {
+            keyspace.seal(&LoggedMemtable::new(budget));
         }
     }
 }

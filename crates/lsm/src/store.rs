@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use ringwood_env::{Clock, Disk, LatchedDisk};
+use ringwood_env::{Clock, LatchedDisk};
 
 use crate::batch::{Batch, BatchReader, KeyspaceId, MalformedBatch};
-use crate::budget::{Consumer, MemoryBudget};
+use crate::budget::MemoryBudget;
 use crate::cache::BlockCache;
 use crate::clock::ForwardClock;
 use crate::commit::{CommitQueue, CommitTarget, Token};
@@ -202,7 +202,7 @@ impl Store {
     }
 
     pub(crate) fn new_memtable(&self) -> Arc<LoggedMemtable> {
-        LoggedMemtable::new(self.budget.reserve(Consumer::Memtables, 0))
+        LoggedMemtable::new(&self.budget)
     }
 
     /// Recomputes how far background work is behind. Called when a view has changed.
@@ -354,13 +354,20 @@ impl CommitTarget for Store {
 
     fn after_publish(&self, token: &Token<'_>) {
         let memtable_len = self.options.memtable_len();
-        for keyspace in self.keyspaces.all().values() {
-            let full = {
-                let view = keyspace.view();
-                view.active.charge() >= memtable_len
-            };
-            if full {
+        let keyspaces = self.keyspaces.all();
+        for keyspace in keyspaces.values() {
+            if keyspace.view().active.table.memory_used() >= memtable_len {
                 self.seal_memtable(keyspace, token);
+            }
+        }
+        // Many keyspaces share one budget: none need be full for all of it to be taken.
+        if self.budget.available() == 0 {
+            let held = |keyspace: &&Arc<OpenKeyspace>| keyspace.view().active.table.memory_used();
+            if let Some(largest) = keyspaces.values().max_by_key(held)
+                && held(&largest) >= memtable_len / 8
+                && largest.view().sealed.is_empty()
+            {
+                self.seal_memtable(largest, token);
             }
         }
         if self.log_grew.swap(false, Ordering::Relaxed) {

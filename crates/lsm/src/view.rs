@@ -1,12 +1,11 @@
 //! What a reader of one keyspace looks into: memtables and tables, replaced as a whole.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
-use crate::budget::Reservation;
+use crate::budget::MemoryBudget;
 use crate::files::FileNumber;
-use crate::locks::lock;
 use crate::manifest::Version;
 use crate::memtable::Memtable;
 
@@ -15,25 +14,14 @@ pub(crate) struct LoggedMemtable {
     pub(crate) table: Arc<Memtable>,
     /// Number of the log that holds the oldest change; 0 while empty.
     first_log: AtomicU64,
-    /// The memtable's part of the memory budget.
-    reservation: Mutex<Reservation>,
 }
 
 impl LoggedMemtable {
-    pub(crate) fn new(reservation: Reservation) -> Arc<Self> {
-        let reservation = Mutex::new(reservation);
+    pub(crate) fn new(budget: &Arc<MemoryBudget>) -> Arc<Self> {
         Arc::new(Self {
-            table: Memtable::new(),
+            table: Memtable::reserving(budget),
             first_log: AtomicU64::new(0),
-            reservation,
         })
-    }
-
-    /// Bytes held, charged against the budget. Called by the one who writes.
-    pub(crate) fn charge(&self) -> usize {
-        let used = self.table.memory_used();
-        lock(&self.reservation).set(used);
-        used
     }
 
     /// Notes that the next change stands in `log`. Called before it is inserted, in log order.

@@ -6,7 +6,6 @@
 //!
 //! [`job`] rewrites tables, [`retain`] says which entries are kept, and [`output`] where the new
 //! tables end.
-#![allow(unused_imports)] // until the floors meet
 
 pub(crate) mod files;
 pub(crate) mod job;

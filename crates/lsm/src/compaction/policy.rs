@@ -12,7 +12,7 @@ use crate::compaction::shape::Shape;
 use crate::files::FileNumber;
 use crate::key::SeqNo;
 use crate::manifest::{BOTTOM, Table, Version};
-use crate::options::{Compression, KeyspaceOptions};
+use crate::options::KeyspaceOptions;
 
 /// Most bytes that one compaction takes on where it has the choice, in tables.
 const TABLES_MAX: u64 = 25;

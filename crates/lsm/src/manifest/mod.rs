@@ -4,8 +4,6 @@
 //! [`Manifest`] keeps them on disk. A [`Version`] is the immutable picture of one keyspace's tables
 //! that readers hold; a [`Table`] knows its bounds and opens its file when first needed.
 
-#![allow(unused_imports)] // until the floors meet
-
 mod current;
 mod edit;
 mod frame;

@@ -11,8 +11,6 @@
 //! - `table-3`: the filter and the hash indexes know every user key.
 //! - `table-4`: blocks lie side by side from the header to the footer.
 
-#![allow(unused_imports)] // until the floors meet
-
 mod block;
 mod codec;
 mod cursor;

@@ -33,8 +33,8 @@ pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use format::{LogPosition, payload_len_max};
+pub(crate) use format::payload_len_max;
 pub(crate) use frame::Frame;
-pub(crate) use reader::{LiveSegment, Recovered, RecoveredFrame, TornTail, recover};
-pub(crate) use segment::{Preparation, Segment, SegmentPool};
-pub(crate) use writer::{LogStatistics, LogWriter};
+pub(crate) use reader::{LiveSegment, Recovered, TornTail, recover};
+pub(crate) use segment::{Segment, SegmentPool};
+pub(crate) use writer::LogWriter;
