@@ -22,6 +22,7 @@ const DISCARD_TIME: Duration = Duration::from_secs(5);
 pub(crate) struct RequestBody {
     incoming: Incoming,
     expects_continue: bool,
+    given_up: bool,
 }
 
 /// A body that was read, and its share of the memory for bodies.
@@ -35,6 +36,7 @@ impl RequestBody {
         Self {
             incoming,
             expects_continue: headers.contains_key(header::EXPECT),
+            given_up: false,
         }
     }
 
@@ -89,10 +91,10 @@ impl RequestBody {
     }
 
     /// Reads what a refused client is still sending, so that closing the connection does not make
-    /// its system throw our answer away. Gives up on endless ones.
+    /// its system throw our answer away. Gives up on endless ones, and on slow ones at once.
     pub(crate) async fn discard(&mut self) {
         // Whoever waits for `100 Continue` sends nothing, and must not be asked to.
-        if self.expects_continue || self.incoming.is_end_stream() {
+        if self.expects_continue || self.given_up || self.incoming.is_end_stream() {
             return;
         }
         let until = Instant::now() + DISCARD_TIME;
@@ -131,6 +133,7 @@ impl RequestBody {
             let next = timeout_at(pace.due(received), self.incoming.frame());
             let frame = match next.await {
                 Err(_) => {
+                    self.given_up = true;
                     return Err(Problem::new(
                         Code::BodyTimeout,
                         format!("only {received} bytes of the body came in time"),

@@ -11,8 +11,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ use hyper::service::Service;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::Limits;
 
@@ -68,6 +68,11 @@ impl<S> Application for S where
 {
 }
 
+/// What is read and thrown away after an answer that ends a connection, so that closing it does not
+/// make the client's system throw the answer away.
+const LINGER_LEN: usize = 1 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(1);
+
 /// Serves requests from `stream` with `application` until either side is done.
 pub async fn serve<T>(
     stream: T,
@@ -77,11 +82,41 @@ pub async fn serve<T>(
 ) where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let activity = Arc::new(Activity::new());
+    let left_over = Arc::new(Mutex::new(None));
     let stream = Watched {
-        stream,
-        activity: Arc::clone(&activity),
+        stream: Some(stream),
+        activity: Arc::new(Activity::new()),
+        left_over: Arc::clone(&left_over),
     };
+    if let End::Refused = converse(stream, application, limits, &mut stage).await {
+        let stream = left_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(stream) = stream {
+            linger(stream).await;
+        }
+    }
+}
+
+/// How a connection ended.
+enum End {
+    /// Nothing is left to say or hear.
+    Done,
+    /// With what is no HTTP, and an answer that says so; the client may be sending still.
+    Refused,
+}
+
+async fn converse<T>(
+    stream: Watched<T>,
+    application: impl Application,
+    limits: &Limits,
+    stage: &mut watch::Receiver<Stage>,
+) -> End
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let activity = Arc::clone(&stream.activity);
     let service = Observed {
         application,
         activity: Arc::clone(&activity),
@@ -92,31 +127,47 @@ pub async fn serve<T>(
     loop {
         tokio::select! {
             biased;
-            // A client that breaks off is no event of ours.
-            _ = connection.as_mut() => return,
+            ended = connection.as_mut() => match ended {
+                Ok(()) => return End::Done,
+                Err(_) => return End::Refused,
+            },
             changed = stage.changed() => {
                 let now = *stage.borrow_and_update();
                 if changed.is_err() || now == Stage::Closed {
-                    return;
+                    return End::Done;
                 }
                 connection.as_mut().graceful_shutdown();
             }
             () = alarm.as_mut() => match activity.patience(limits) {
                 Some(wait) => alarm.as_mut().reset(Instant::now() + wait),
-                None => return,
+                None => return End::Done,
             },
         }
     }
 }
 
+/// Hears a client out, for a while, that was told goodbye.
+async fn linger(mut stream: impl AsyncRead + Unpin) {
+    let until = Instant::now() + LINGER_TIME;
+    let mut sink = vec![0; 16 << 10];
+    let mut left = LINGER_LEN;
+    while let Ok(Ok(len @ 1..)) = timeout_at(until, stream.read(&mut sink)).await {
+        match left.checked_sub(len) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+/// `pipeline_flush` stays off: it holds an answer back for as long as anything of a next request has
+/// been read, be it a stray line break, and swallows the answer to what is no HTTP.
 fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .header_read_timeout(None)
         .half_close(true)
-        .max_buf_size(limits.head_len)
-        .pipeline_flush(true);
+        .max_buf_size(limits.head_len);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -205,10 +256,27 @@ impl Activity {
     }
 }
 
-/// The stream, telling when bytes move.
+/// The stream, telling when bytes move, and left for others when the protocol is done with it.
 struct Watched<T> {
-    stream: T,
+    /// Taken when it is dropped.
+    stream: Option<T>,
     activity: Arc<Activity>,
+    left_over: Arc<Mutex<Option<T>>>,
+}
+
+impl<T: Unpin> Watched<T> {
+    fn stream(&mut self) -> Pin<&mut T> {
+        Pin::new(self.stream.as_mut().expect("taken only when dropped"))
+    }
+}
+
+impl<T> Drop for Watched<T> {
+    fn drop(&mut self) {
+        *self
+            .left_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = self.stream.take();
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
@@ -218,7 +286,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let polled = self.stream().poll_read(context, buffer);
         if buffer.filled().len() > before {
             self.activity.bytes_read();
         }
@@ -232,7 +300,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let polled = self.stream().poll_write(context, bytes);
         self.activity.wrote(polled.is_pending());
         polled
     }
@@ -242,21 +310,23 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let polled = self.stream().poll_write_vectored(context, slices);
         self.activity.wrote(polled.is_pending());
         polled
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream
+            .as_ref()
+            .is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.stream().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        self.stream().poll_shutdown(context)
     }
 }
 

@@ -177,6 +177,7 @@ fn bucket(us: u64) -> usize {
     (log2_up.saturating_sub(FIRST_BUCKET_LOG2_US) as usize).min(BUCKETS - 1)
 }
 
+/// Microseconds, as Prometheus wants them.
 fn seconds(us: u64) -> String {
     format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
 }
