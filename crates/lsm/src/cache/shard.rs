@@ -189,6 +189,7 @@ impl<V> Slot<V> {
         // INVARIANT slot-2: only what this very operation saw counts.
         let found = (word & FULL != 0 && self.key() == key).then(|| {
             let value = self.value.load(Ordering::Relaxed);
+            debug_assert!(!value.is_null(), "slot-1: emptied while we are inside");
             // SAFETY: slot-1 and slot-2: `value` came from `Arc::into_raw`, and the strong count that
             // the slot owns (slot-3) is not given away before we leave.
             let value = unsafe {
@@ -222,8 +223,9 @@ impl<V> Slot<V> {
         }
         let own = READERS | PASSED_MASK;
         let word = self.word.fetch_and(own, Ordering::Relaxed);
+        let value = self.value.swap(std::ptr::null_mut(), Ordering::Relaxed);
         // SAFETY: slot-3: this count is the slot's, and it is not full any more.
-        let value = unsafe { Arc::from_raw(self.value.load(Ordering::Relaxed)) };
+        let value = unsafe { Arc::from_raw(value) };
         Entry {
             key: self.key(),
             value,

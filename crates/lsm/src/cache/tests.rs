@@ -316,6 +316,39 @@ mod shuttle_schedules {
         assert_eq!(alive.load(std::sync::atomic::Ordering::Relaxed), 0);
     }
 
+    /// A reader of an entry that is removed and comes back.
+    fn read_while_removing() {
+        let cache = Cache::new(1 << 30);
+        insert(&cache, key(1, 0), 100, Priority::Data);
+        let reader = Arc::clone(&cache);
+        let reader = thread::spawn(move || (0..2).filter(|_| holds(&reader, key(1, 0))).count());
+        cache.remove(key(1, 0));
+        insert(&cache, key(1, 1), 100, Priority::Data);
+        insert(&cache, key(1, 0), 100, Priority::Data);
+        reader.join().unwrap();
+        assert!(holds(&cache, key(1, 0)) && holds(&cache, key(1, 1)));
+    }
+
+    /// Two writers that both find the shard crowded.
+    fn split_at_once() {
+        let cache = Cache::new(1 << 30);
+        for n in 0..10 {
+            insert(&cache, key(1, n), 100, Priority::Data);
+        }
+        let writer = |file| {
+            let cache = Arc::clone(&cache);
+            thread::spawn(move || {
+                (0..4).for_each(|n| insert(&cache, key(file, n), 100, Priority::Data))
+            })
+        };
+        let writers = [writer(2), writer(3)];
+        writers
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        assert!((0..10).all(|n| holds(&cache, key(1, n))));
+        assert!((0..4).all(|n| holds(&cache, key(2, n)) && holds(&cache, key(3, n))));
+    }
+
     /// Two writers that both find the shard crowded, and a capacity that shrinks meanwhile.
     fn split_while_shrinking() {
         let cache = Cache::new(1 << 30);
@@ -349,8 +382,16 @@ mod shuttle_schedules {
     }
 
     #[test]
+    fn shuttle_removal() {
+        shuttle::check_random(read_while_removing, 5000);
+        shuttle::check_pct(read_while_removing, 5000, 4);
+    }
+
+    #[test]
     fn shuttle_split() {
-        shuttle::check_random(split_while_shrinking, 1000);
-        shuttle::check_pct(split_while_shrinking, 1000, 4);
+        shuttle::check_random(split_at_once, 1000);
+        shuttle::check_pct(split_at_once, 1000, 4);
+        shuttle::check_random(split_while_shrinking, 500);
+        shuttle::check_pct(split_while_shrinking, 500, 4);
     }
 }
