@@ -4,7 +4,7 @@
 //! - `manifest-1`: the edits of one [`Manifest::append`] are recovered all together or not at all.
 //! - `manifest-2`: what [`Manifest::open`] returns is durable, also where the process before ended
 //!   between writing and syncing: files it no longer names may be removed at once.
-//! - `manifest-3`: opening writes nothing. Damage that was passed by is healed by the checkpoint that
+//! - `manifest-3`: opening changes nothing. Damage that was passed by is healed by the checkpoint that
 //!   the next append makes, so a file with a torn tail is never appended to.
 //!
 //! # Durability on return
@@ -15,6 +15,7 @@
 //! The bytes of records (`frame.rs`), of edits (`edit.rs`) and of `CURRENT` (`current.rs`).
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -100,7 +101,13 @@ impl Manifest {
         let file = disk
             .open(&path, OpenMode::Write)
             .map_err(|error| Error::io("open", &path, error))?;
-        // INVARIANT manifest-2: what was read may so far only be in the system's memory.
+        // INVARIANT manifest-2: what was read may so far only be in the system's memory. Where the
+        // sync of the last record failed, the system even believes that it is on disk: only bytes
+        // written again are. The records before were durable before the last was written.
+        if let Some(last) = replayed.appended {
+            file.write_at(&bytes[last.clone()], last.start as u64)
+                .map_err(|error| Error::io("write", &path, error))?;
+        }
         file.sync()
             .map_err(|error| Error::io("sync", &path, error))?;
         disk.sync_dir(directory)
@@ -338,6 +345,8 @@ struct Replayed {
     state: State,
     position: Position,
     checkpoint_end: u64,
+    /// The last record, if it is not the checkpoint.
+    appended: Option<Range<usize>>,
     damage: Vec<Corruption>,
 }
 
@@ -371,10 +380,14 @@ fn replay(path: &Path, bytes: &[u8]) -> Result<Replayed> {
     }
     let mut state = State::default();
     let mut checkpoint_end = None;
+    let mut appended = None;
     while let Some(record) = records.next().map_err(corruption)? {
         let senseless = || corruption((record.offset, CorruptionKind::Encoding));
         for edit in Edit::decode_all(record.payload).map_err(|_| senseless())? {
             state.apply(&edit).map_err(|_| senseless())?;
+        }
+        if checkpoint_end.is_some() {
+            appended = Some(record.offset..record.end.min(bytes.len()));
         }
         checkpoint_end.get_or_insert(record.end as u64);
     }
@@ -395,6 +408,7 @@ fn replay(path: &Path, bytes: &[u8]) -> Result<Replayed> {
             chain,
         },
         checkpoint_end,
+        appended,
         damage,
     })
 }

@@ -1,4 +1,5 @@
 use ringwood_env::RealDisk;
+use ringwood_env::faulty::{Class, CrashMode, Failure, Fault, FaultPlan, FaultyDisk, Operation};
 
 use super::*;
 use crate::batch::KeyspaceId;
@@ -165,7 +166,7 @@ fn manifest_3_damage_is_healed_by_the_next_append() {
 
     let mut manifest = Manifest::open(disk(), directory.path()).unwrap();
     assert_eq!(manifest.damage().len(), 2);
-    assert_eq!(manifest.file.len().unwrap(), len, "opening writes nothing");
+    assert_eq!(manifest.file.len().unwrap(), len, "opening changes nothing");
     assert_eq!(show_but_numbers(manifest.state()), before);
     manifest.append(&[add(5)]).unwrap();
     assert_ne!(manifest.path, path);
@@ -283,5 +284,148 @@ fn arbitrary_damage_is_an_error_or_a_state() {
             damaged[at] = damaged[at].wrapping_mul(31).wrapping_add(7);
         }
         fuzz_decode(Path::new("m"), &damaged);
+    }
+}
+
+/// Makes a store and changes it, a checkpoint included; says after which state each change was
+/// acknowledged, and ends where the disk does.
+fn workload(disk: &FaultyDisk, acknowledged: &mut Vec<String>) -> Result<()> {
+    let here = Path::new("store");
+    disk.create_dir_all(here)
+        .and_then(|()| disk.sync_dir(Path::new("")))
+        .map_err(|error| Error::io("create", here, error))?;
+    let mut manifest = Manifest::create(Arc::new(disk.clone()), here, 1)?;
+    acknowledged.push(show_but_numbers(manifest.state()));
+    for id in 0..12 {
+        let create = Edit::CreateKeyspace {
+            id: KeyspaceId(id),
+            name: format!("{id}").repeat(60_000),
+            options: KeyspaceOptions::default(),
+        };
+        let edits = match id {
+            0..11 => vec![create, Edit::DropKeyspace { id: KeyspaceId(id) }],
+            _ => vec![create],
+        };
+        manifest.append(&edits)?;
+        acknowledged.push(show_but_numbers(manifest.state()));
+    }
+    Ok(())
+}
+
+/// Crashes the workload at every operation, and what was recovered again, under a plan that may hold
+/// a planted defect. How often something acknowledged was lost, or something came up that never was.
+fn violations(plan: &FaultPlan) -> usize {
+    let disk = FaultyDisk::new(0);
+    let mut states = Vec::new();
+    workload(&disk, &mut states).unwrap();
+    let crashes = (1..=disk.operations()).flat_map(|n| (0..4).map(move |seed| (n, seed)));
+    let violates = |&(n, seed): &(u64, u64)| {
+        let disk = FaultyDisk::new(n * 100 + seed);
+        let crash_at = Some(n);
+        disk.set_plan(FaultPlan {
+            crash_at,
+            ..plan.clone()
+        });
+        let mut acknowledged = Vec::new();
+        assert!(workload(&disk, &mut acknowledged).is_err());
+        disk.crash(CrashMode::Subset);
+        disk.set_plan(plan.clone());
+        recovery(&disk, &states, acknowledged.len()).is_none()
+    };
+    crashes.filter(violates).count()
+}
+
+/// Opens what a crash left; `None` where that shows a state it must not, now or after more crashes.
+fn recovery(disk: &FaultyDisk, states: &[String], acknowledged: usize) -> Option<()> {
+    let open = || Manifest::open(Arc::new(disk.clone()), Path::new("store"));
+    let found = match open() {
+        Ok(manifest) => show_but_numbers(manifest.state()),
+        Err(Error::NotFound { .. }) if acknowledged == 0 => return Some(()),
+        Err(_) => return None,
+    };
+    let at = states.iter().position(|state| *state == found)?;
+    let allowed = acknowledged.max(1) - 1..=acknowledged;
+    // INVARIANT manifest-2: what was opened stays.
+    disk.crash(CrashMode::Subset);
+    let mut manifest = open().ok()?;
+    let again = show_but_numbers(manifest.state());
+    manifest.append(&[Edit::ClockHigh(7)]).ok()?;
+    disk.crash(CrashMode::Subset);
+    let last = open().ok()?;
+    let right = allowed.contains(&at) && again == found && last.state().clock_high == 7;
+    right.then_some(())
+}
+
+#[test]
+fn manifest_1_and_2_whatever_is_lost_in_a_crash_was_not_acknowledged() {
+    assert_eq!(violations(&FaultPlan::default()), 0);
+}
+
+#[test]
+fn planted_defects_are_found() {
+    let disk = FaultyDisk::new(0);
+    workload(&disk, &mut Vec::new()).unwrap();
+    let manifests = disk
+        .trace()
+        .into_iter()
+        .filter(|entry| entry.operation == Operation::Create && entry.path.contains("MANIFEST"))
+        .map(|entry| entry.path);
+    let manifests: Vec<_> = manifests.collect();
+    assert!(manifests.len() > 1, "the workload reaches a checkpoint");
+    let no_sync_of = |paths: Vec<String>| FaultPlan {
+        ignore_sync_of: paths,
+        ..FaultPlan::default()
+    };
+    assert!(violations(&no_sync_of(manifests)) > 0);
+    assert!(violations(&no_sync_of(vec!["CURRENT.tmp".to_owned()])) > 0);
+    let ignore_sync_dir = true;
+    assert!(
+        violations(&FaultPlan {
+            ignore_sync_dir,
+            ..FaultPlan::default()
+        }) > 0
+    );
+}
+
+#[test]
+fn a_full_disk_refuses_a_change_and_takes_it_later() {
+    let disk = FaultyDisk::new(3);
+    let here = Path::new("");
+    let mut manifest = Manifest::create(Arc::new(disk.clone()), here, 1).unwrap();
+    let before = show(manifest.state());
+    let full = Failure::once(Class::Writes, 1, Fault::NoSpace);
+    disk.set_plan(FaultPlan::fail(full));
+    let error = manifest.append(&[create_keyspace()]).unwrap_err();
+    assert!(error.is_disk_full() && !manifest.has_failed());
+    assert_eq!(show(manifest.state()), before);
+    let reopened = Manifest::open(Arc::new(disk.image(1)), here).unwrap();
+    assert_eq!(show(reopened.state()), before);
+    assert!(
+        reopened.damage().is_empty(),
+        "what was written of it is gone"
+    );
+    manifest.append(&[create_keyspace()]).unwrap();
+    let reopened = Manifest::open(Arc::new(disk), here).unwrap();
+    assert_eq!(show(reopened.state()), show(manifest.state()));
+}
+
+#[test]
+fn manifest_2_after_a_failed_sync_nothing_is_taken_and_what_is_opened_stays() {
+    for seed in 0..50 {
+        let disk = FaultyDisk::new(seed);
+        let here = Path::new("");
+        let mut manifest = Manifest::create(Arc::new(disk.clone()), here, 1).unwrap();
+        let failure = Failure::once(Class::Syncs, 1, Fault::Io);
+        disk.set_plan(FaultPlan::fail(failure));
+        assert!(manifest.append(&[create_keyspace()]).is_err());
+        assert!(manifest.has_failed());
+        let again = manifest.append(&[create_keyspace()]);
+        assert!(matches!(again, Err(Error::Failed { .. })));
+        drop(manifest);
+
+        let open = || Manifest::open(Arc::new(disk.clone()), here).unwrap();
+        let opened = show(open().state());
+        disk.crash(CrashMode::Subset);
+        assert_eq!(show(open().state()), opened, "seed {seed}");
     }
 }
