@@ -124,7 +124,7 @@ mod tests {
     use crate::batch::{Batch, KeyspaceId};
     use crate::files::FileNumber;
     use crate::key::SeqNo;
-    use crate::wal::LogPosition;
+    use crate::wal::format::LogPosition;
 
     fn header() -> FrameHeader {
         FrameHeader {

@@ -9,8 +9,10 @@ use ringwood_env::faulty::{Class, Failure, Fault};
 use ringwood_env::{CrashMode, Disk, FaultPlan, FaultyDisk, Random, SeededRandom};
 
 use super::format::{
-    FIRST_FRAME, FRAME_HEADER_LEN, FrameHeader, PAGE_LEN, RESERVED_LEN, payload_len_max,
+    FIRST_FRAME, FRAME_HEADER_LEN, FrameHeader, LogPosition, PAGE_LEN, RESERVED_LEN,
+    payload_len_max,
 };
+use super::writer::LogStatistics;
 use super::*;
 use crate::batch::{Batch, KeyspaceId};
 use crate::error::{Corruption, CorruptionKind, Error, Result};
