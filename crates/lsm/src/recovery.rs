@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use ringwood_env::{Clock, Disk, DiskLock, LatchedDisk};
@@ -154,8 +155,7 @@ fn enter_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLoc
     match disk.read_dir(path) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound && options.create => {
-            disk.create_dir_all(path)
-                .map_err(|error| Error::io("create", path, error))?;
+            create_directory(disk, path)?;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Error::NotFound { path: path.clone() });
@@ -171,21 +171,39 @@ fn enter_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLoc
     })
 }
 
+/// Makes a directory and those above it, with names that outlive a crash.
+fn create_directory(disk: &dyn Disk, path: &Path) -> Result<()> {
+    let is_missing = |path: &&Path| {
+        let found = disk.read_dir(path);
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let named = path.ancestors().filter(|path| !path.as_os_str().is_empty());
+    let missing: Vec<&Path> = named.take_while(is_missing).collect();
+    disk.create_dir_all(path)
+        .map_err(|error| Error::io("create", path, error))?;
+    missing
+        .into_iter()
+        .try_for_each(|path| sync_name(disk, path))
+}
+
+fn sync_name(disk: &dyn Disk, path: &Path) -> Result<()> {
+    let parent = match path.parent() {
+        None => return Ok(()), // the root
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    };
+    disk.sync_dir(parent)
+        .map_err(|error| Error::io("sync", parent, error))
+}
+
 fn open_manifest(disk: &Arc<LatchedDisk>, options: &Options) -> Result<(Manifest, bool)> {
     let disk = Arc::clone(disk) as Arc<dyn Disk>;
     match Manifest::open(Arc::clone(&disk), &options.path) {
         Err(Error::NotFound { .. }) if options.create => {
             let random = &options.random;
             let identity = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
-            // The directory's own name must outlive a crash too.
-            let parent = options
-                .path
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty());
-            if let Some(parent) = parent {
-                disk.sync_dir(parent)
-                    .map_err(|error| Error::io("sync", parent, error))?;
-            }
+            // A run that was stopped here may have made the directory and not got further.
+            sync_name(&*disk, &options.path)?;
             Ok((Manifest::create(disk, &options.path, identity)?, true))
         }
         manifest => Ok((manifest?, false)),
