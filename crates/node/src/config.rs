@@ -1,10 +1,8 @@
 //! What can be chosen when a node is brought up.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use ringwood_env::{Random, SystemRandom};
 use ringwood_lsm::{KeyspaceOptions, MAX_VALUE_LEN, Options};
 use ringwood_types::{PartitionCount, RecordHead};
 
@@ -13,14 +11,13 @@ use crate::error::OpenError;
 /// How a node is brought up. Sizes are in bytes.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// The engine below: directory, memory budget, threads, disk and clock.
+    /// The engine below: directory, memory budget, threads, disk, clock and
+    /// random source, which ids and secrets are drawn from.
     pub engine: Options,
     /// How the data is laid out, when the store is made.
     pub data: KeyspaceOptions,
     /// The number of partitions. `None`: as the store has it, 256 for a new one.
     pub partitions: Option<PartitionCount>,
-    /// Where ids and secrets come from, when the store is made.
-    pub random: Arc<dyn Random>,
     /// Longest value that is taken, up to 16 MiB less 283 bytes.
     pub value_len_max: usize,
     /// Most items of a batch.
@@ -45,7 +42,6 @@ impl NodeConfig {
             engine: Options::new(path),
             data: KeyspaceOptions::default(),
             partitions: None,
-            random: Arc::new(SystemRandom),
             value_len_max: 1 << 20,
             batch_items_max: 10_000,
             page_entries_max: 10_000,

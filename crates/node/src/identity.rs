@@ -49,7 +49,7 @@ struct StoredFormat {
 impl Identity {
     /// Draws a new one.
     pub(crate) fn draw(config: &NodeConfig) -> Self {
-        let random: &dyn Random = &*config.random;
+        let random: &dyn Random = &*config.engine.random;
         let mut secret = [0; 32];
         for part in secret.chunks_exact_mut(8) {
             part.copy_from_slice(&random.next_u64().to_le_bytes());

@@ -11,7 +11,6 @@
 
 mod batch;
 mod catalog;
-mod clock;
 mod config;
 mod cursor;
 mod entry;

@@ -38,7 +38,7 @@ const TIME: &[u8] = b"time";
 const COUNTERS_RESERVED: u64 = 1 << 16;
 /// How far ahead the mark of times is set. After a crash times begin there, so it is kept well
 /// below what people notice.
-pub(crate) const TIME_RESERVED_MS: u64 = 10_000;
+const TIME_RESERVED_MS: u64 = 10_000;
 
 /// The source of versions of one incarnation.
 #[derive(Debug)]
@@ -92,13 +92,6 @@ impl Mint {
             moving_time: Mutex::new(()),
             counters,
         })
-    }
-
-    /// A time that the runs before are known to have reached.
-    pub(crate) fn time_reached(&self) -> UnixMillis {
-        self.time_mark
-            .load(Ordering::Relaxed)
-            .saturating_sub(TIME_RESERVED_MS)
     }
 
     /// Locks partitions for writing. They must be sorted, without repetition.

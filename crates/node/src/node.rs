@@ -4,11 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringwood_env::{Clock, UnixMillis};
+use ringwood_env::UnixMillis;
 use ringwood_lsm::{Batch, Db, Durability, Error, Keyspace, KeyspaceOptions};
 
 use crate::catalog::{Catalog, Namespace};
-use crate::clock::SteadyClock;
 use crate::config::NodeConfig;
 use crate::error::{NodeError, OpenError};
 use crate::identity::Identity;
@@ -35,7 +34,6 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
-    clock: Arc<SteadyClock>,
 }
 
 /// What requests are held to.
@@ -56,10 +54,7 @@ impl Node {
     /// [`OpenError`]; what is on disk is unchanged but for the engine's recovery.
     pub fn open(config: NodeConfig) -> Result<Self, OpenError> {
         config.validate()?;
-        let clock = Arc::new(SteadyClock::new(Arc::clone(&config.engine.clock)));
-        let mut engine = config.engine.clone();
-        engine.clock = Arc::<SteadyClock>::clone(&clock);
-        let db = Db::open(engine)?;
+        let db = Db::open(config.engine.clone())?;
         check_keyspaces(&db, &config.engine.path)?;
         let system = open_keyspace(&db, SYSTEM, KeyspaceOptions::default())?;
         let data = open_keyspace(&db, DATA, config.data.clone())?;
@@ -71,7 +66,6 @@ impl Node {
             identity.ring.partitions(),
             config.clock_skew_max,
         )?;
-        clock.raise(mint.time_reached());
         let catalog = Catalog::load(&system)?;
         tracing::info!(node = %identity.node, partitions = %identity.ring.partitions(), "node is up");
         Ok(Self {
@@ -82,15 +76,15 @@ impl Node {
                 counters: Counters::default(),
                 identity,
                 limits: Limits::of(&config),
-                clock,
             }),
         })
     }
 
-    /// The time to pass to [`Node::step`]: never goes back, whatever the machine's clock does.
+    /// The time to pass to [`Node::step`]: never goes back, whatever the machine's clock does, so
+    /// that what has expired stays expired.
     #[must_use]
     pub fn now(&self) -> UnixMillis {
-        self.shared.clock.wall()
+        self.shared.store.db().now()
     }
 
     /// Who this is.
