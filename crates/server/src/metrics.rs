@@ -178,7 +178,7 @@ fn bucket(us: u64) -> usize {
 }
 
 /// Microseconds, as Prometheus wants them.
-fn seconds(us: u64) -> String {
+pub(crate) fn seconds(us: u64) -> String {
     format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
 }
 
