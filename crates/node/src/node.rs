@@ -21,6 +21,31 @@ const SYSTEM: &str = "system";
 const DATA: &str = "data";
 
 /// One node. Cheap to clone; the last clone to go closes it.
+///
+/// ```
+/// use ringwood_node::{DEFAULT_NAMESPACE, KeyReply, Node, NodeConfig, Put, Reply, Request};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// let node = Node::open(NodeConfig::new(directory.path()))?;
+/// let namespace = node.namespace(DEFAULT_NAMESPACE)?;
+/// let put = Put {
+///     key: "ada".into(),
+///     value: "mathematician".into(),
+///     ..Put::default()
+/// };
+/// let request = Request::Put { namespace: namespace.clone(), put, durability: None };
+/// node.step(node.now(), request).wait()?;
+///
+/// let request = Request::Get { namespace, key: "ada".into() };
+/// let Reply::Key(KeyReply::Entry(entry)) = node.step(node.now(), request).wait()? else {
+///     unreachable!("it was put")
+/// };
+/// assert_eq!(entry.value(), b"mathematician");
+/// # node.close()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Node {
     pub(crate) shared: Arc<Shared>,

@@ -60,6 +60,14 @@ impl fmt::Display for PartitionCount {
 }
 
 /// Maps keys to partitions.
+///
+/// ```
+/// use ringwood_types::{PartitionCount, Ring, Routing};
+///
+/// let ring = Ring::new(PartitionCount::DEFAULT, 42);
+/// let partition = |key: &str| ring.partition(key.as_bytes(), Routing::Before(b'/'));
+/// assert_eq!(partition("user7/name"), partition("user7/mail"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ring {
     partitions: PartitionCount,
