@@ -220,6 +220,15 @@ impl App {
         self.conclude(&parts.method, parts.uri.path(), begun, result)
     }
 
+    /// As [`App::answer`], for a raw read that waits for the disk.
+    async fn answer_read(&self, parts: Parts, begun: Begun, step: Step) -> FullResponse {
+        let result = match self.enter() {
+            Ok(_at_work) => raw::finish(self, &parts.headers, step).await,
+            Err(problem) => Err(problem),
+        };
+        self.conclude(&parts.method, parts.uri.path(), begun, result)
+    }
+
     /// Turns a result into the response, counts it and logs it.
     fn conclude(
         &self,
@@ -349,15 +358,27 @@ impl Service<Request<Incoming>> for Handler {
         let app = &self.0;
         let found = route::find(request.method(), request.uri().path());
         let begun = app.begin(&request, found.as_ref().ok().map(|route| route.action));
-        if let Ok(route) = found
-            && route.action == Action::RawGet
-            && let Some(result) = raw::get_from_memory(app, &request, route)
-        {
-            let (method, path) = (request.method(), request.uri().path());
-            return Answer::Now(Some(app.conclude(method, path, begun, result)));
+        let read = match found {
+            Ok(route) if route.action == Action::RawGet => raw::begin(app, &request, route),
+            _ => raw::Begun::Uncommon,
+        };
+        match read {
+            raw::Begun::Answered(result) => {
+                let (method, path) = (request.method(), request.uri().path());
+                Answer::Now(Some(app.conclude(method, path, begun, result)))
+            }
+            raw::Begun::Waiting(step) => {
+                let app = Arc::clone(app);
+                let (parts, _) = request.into_parts();
+                Answer::Later(Box::pin(async move {
+                    app.answer_read(parts, begun, step).await
+                }))
+            }
+            raw::Begun::Uncommon => {
+                let app = Arc::clone(app);
+                Answer::Later(Box::pin(async move { app.answer(request, begun).await }))
+            }
         }
-        let app = Arc::clone(app);
-        Answer::Later(Box::pin(async move { app.answer(request, begun).await }))
     }
 }
 

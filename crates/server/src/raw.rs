@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use ringwood_env::UnixMillis;
@@ -23,31 +23,39 @@ const REPLICAS: HeaderName = HeaderName::from_static("ringwood-replicas");
 const ALL_REPLICAS: HeaderValue = HeaderValue::from_static("1/1");
 const UNTYPED: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// Answers a `GET` or `HEAD` if that takes no waiting; `None`: ask [`get`].
-pub(crate) fn get_from_memory(
-    app: &App,
-    request: &Request<Incoming>,
-    route: Route<'_>,
-) -> Option<Result<FullResponse>> {
+/// How a raw read begins.
+pub(crate) enum Begun {
+    /// It took no waiting: here is the answer.
+    Answered(Result<FullResponse>),
+    /// It waits for the disk: [`finish`] it.
+    Waiting(Step),
+    /// It is not of the common kind: ask [`get`].
+    Uncommon,
+}
+
+/// Begins a `GET` or `HEAD` on the connection's own thread.
+pub(crate) fn begin(app: &App, request: &Request<Incoming>, route: Route<'_>) -> Begun {
     let headers = request.headers();
-    // Pages of other origins, bodies and the like: rare, and answered by the careful path.
-    if headers.contains_key(header::ORIGIN) || !hyper::body::Body::is_end_stream(request.body()) {
-        return None;
+    // Pages of other origins, bodies and the like are answered by the careful path.
+    if headers.contains_key(header::ORIGIN) || !request.body().is_end_stream() {
+        return Begun::Uncommon;
     }
     match read(app, headers, route, Query::new(request.uri().query())) {
-        Ok(Step::Reply(reply)) => Some(
-            reply
-                .map_err(Into::into)
-                .and_then(|reply| found(reply, headers)),
-        ),
-        Ok(_) => None,
-        Err(problem) => Some(Err(problem)),
+        Ok(Step::Reply(Ok(reply))) => Begun::Answered(found(reply, headers)),
+        Ok(Step::Reply(Err(error))) => Begun::Answered(Err(error.into())),
+        Ok(step) => Begun::Waiting(step),
+        Err(problem) => Begun::Answered(Err(problem)),
     }
+}
+
+/// Waits for a read that [`begin`] began.
+pub(crate) async fn finish(app: &App, headers: &HeaderMap, step: Step) -> Result<FullResponse> {
+    found(app.finish(step).await?, headers)
 }
 
 pub(crate) async fn get(call: Call<'_>) -> Result<FullResponse> {
     let step = read(call.app, call.headers, call.route, call.query)?;
-    found(call.app.finish(step).await?, call.headers)
+    finish(call.app, call.headers, step).await
 }
 
 fn read(app: &App, headers: &HeaderMap, route: Route<'_>, mut query: Query<'_>) -> Result<Step> {

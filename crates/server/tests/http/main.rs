@@ -5,6 +5,7 @@ mod bad_input;
 mod client;
 mod connections;
 mod data;
+mod disk;
 mod service;
 
 use std::net::SocketAddr;
@@ -14,6 +15,14 @@ use ringwood_server::{Server, ServerConfig};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+/// How test nodes are brought up.
+pub(crate) fn settings(directory: &TempDir) -> NodeConfig {
+    let mut settings = NodeConfig::new(directory.path());
+    settings.engine.memory_budget = 16 << 20;
+    settings.engine.log_segment_len = 4 << 20;
+    settings
+}
 
 /// A server in a directory of its own.
 pub(crate) struct Running {
@@ -33,11 +42,12 @@ impl Running {
         Self::in_directory(tempfile::tempdir().unwrap(), config).await
     }
 
-    pub(crate) async fn in_directory(directory: TempDir, mut config: ServerConfig) -> Self {
-        let mut settings = NodeConfig::new(directory.path());
-        settings.engine.memory_budget = 16 << 20;
-        settings.engine.log_segment_len = 4 << 20;
-        let node = Node::open(settings).unwrap();
+    pub(crate) async fn in_directory(directory: TempDir, config: ServerConfig) -> Self {
+        let node = Node::open(settings(&directory)).unwrap();
+        Self::over(node, directory, config)
+    }
+
+    pub(crate) fn over(node: Node, directory: TempDir, mut config: ServerConfig) -> Self {
         config.listen.set_port(0);
         let server = Server::bind(config, node.clone()).unwrap();
         let address = server.address();
