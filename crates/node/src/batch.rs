@@ -15,13 +15,14 @@ use ringwood_env::UnixMillis;
 use ringwood_lsm::{Durability, Error, ReadTier, Ticket};
 use ringwood_types::{PartitionId, Record, RecordHead, Version};
 
-use crate::catalog::Namespace;
 use crate::entry::Entry;
 use crate::error::NodeError;
+use crate::limits::check_key;
+use crate::namespace::Namespace;
 use crate::node::Shared;
 use crate::partition_store::{Change, Write};
+use crate::persisting::{Answer, BatchReply, DurableReply, Persisting};
 use crate::request::{BatchItem, KeyReply, Reply};
-use crate::step::{DurableReply, Persisting, Step, check_key};
 
 type ItemResult = Result<KeyReply, NodeError>;
 
@@ -36,16 +37,16 @@ pub(crate) fn run(
     durability: Durability,
     now: UnixMillis,
     tier: ReadTier,
-) -> Result<Step, Vec<BatchItem>> {
+) -> Result<Answer, Vec<BatchItem>> {
     let limit = shared.limits.batch_items_max;
     if items.len() > limit {
-        return Ok(Step::Reply(Err(NodeError::BatchTooLarge {
+        return Ok(Answer::Now(Err(NodeError::BatchTooLarge {
             items: items.len(),
             limit,
         })));
     }
     if let Err(dropped) = namespace.check_alive() {
-        return Ok(Step::Reply(Err(dropped)));
+        return Ok(Answer::Now(Err(dropped)));
     }
     let mut plan = Plan::new(shared, namespace, &items, now);
     if !plan.read(shared, namespace, tier) {
@@ -162,23 +163,23 @@ impl<'a> Plan<'a> {
         namespace: &Namespace,
         durability: Durability,
         now: UnixMillis,
-    ) -> Step {
+    ) -> Answer {
         self.count(shared);
         if self.writes.is_empty() {
-            return Step::Reply(Ok(Reply::Batch(complete(self.results))));
+            return Answer::Now(Ok(Reply::Batch(complete(self.results))));
         }
         match shared
             .store
             .submit(namespace, &self.writes, durability, now)
         {
             Ok((ticket, replies)) => self.persist(shared, namespace, ticket, replies),
-            Err(error @ NodeError::NoSuchNamespace { .. }) => Step::Reply(Err(error)),
+            Err(error @ NodeError::NoSuchNamespace { .. }) => Answer::Now(Err(error)),
             Err(error) => {
                 shared.counters.writes_failed.add(1);
                 for item in self.dependents() {
                     self.results[item] = Some(Err(error.clone()));
                 }
-                Step::Reply(Ok(Reply::Batch(complete(self.results))))
+                Answer::Now(Ok(Reply::Batch(complete(self.results))))
             }
         }
     }
@@ -189,7 +190,7 @@ impl<'a> Plan<'a> {
         namespace: &Namespace,
         ticket: Ticket,
         replies: Vec<KeyReply>,
-    ) -> Step {
+    ) -> Answer {
         let dependents = self.dependents();
         for &(item, write) in &self.echoes {
             self.results[item] = Some(echo(namespace, &self.writes[write], &replies[write]));
@@ -202,7 +203,7 @@ impl<'a> Plan<'a> {
             dependents,
         };
         let reply = DurableReply::Batch(reply);
-        Step::Persisting(Persisting::new(Arc::clone(shared), ticket, reply))
+        Answer::Durable(Persisting::new(Arc::clone(shared), ticket, reply))
     }
 
     /// Items whose results hold only if the writes do.
@@ -301,24 +302,5 @@ impl BatchItem {
             Self::Get { key } | Self::Delete { key, .. } => key,
             Self::Put(put) => &put.key,
         }
-    }
-}
-
-/// The results of a batch whose writes are on their way.
-#[derive(Debug)]
-pub(crate) struct BatchReply {
-    results: Vec<ItemResult>,
-    /// Items whose results hold only if the writes do.
-    dependents: Vec<usize>,
-}
-
-impl BatchReply {
-    pub(crate) fn finish(mut self, written: Result<(), Error>) -> Vec<ItemResult> {
-        if let Err(error) = written {
-            for item in self.dependents {
-                self.results[item] = Err(error.clone().into());
-            }
-        }
-        self.results
     }
 }

@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -26,6 +26,7 @@ use ringwood_types::NamespaceId;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{NodeError, OpenError};
+use crate::namespace::Namespace;
 use crate::partition_store::PartitionStore;
 use crate::policy::{Policy, PolicyChange};
 
@@ -36,43 +37,6 @@ const DEFAULT_ID: NamespaceId = NamespaceId::new(1);
 const PREFIX: &[u8] = b"namespace/";
 const PREFIX_END: &[u8] = b"namespace0";
 const NEXT_ID: &[u8] = b"next-namespace";
-
-/// A namespace as it was when it was looked up.
-#[derive(Clone, Debug)]
-pub struct Namespace {
-    id: NamespaceId,
-    name: String,
-    policy: Policy,
-    dropped: Arc<AtomicBool>,
-}
-
-impl Namespace {
-    /// Its id, never used again.
-    #[must_use]
-    pub fn id(&self) -> NamespaceId {
-        self.id
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its policy.
-    #[must_use]
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// Fails once the namespace is dropped.
-    pub(crate) fn check_alive(&self) -> Result<(), NodeError> {
-        if self.dropped.load(Ordering::Acquire) {
-            return Err(no_such(&self.name));
-        }
-        Ok(())
-    }
-}
 
 #[derive(Serialize, Deserialize)]
 struct Stored {

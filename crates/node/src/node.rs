@@ -7,11 +7,13 @@ use std::time::Duration;
 use ringwood_env::UnixMillis;
 use ringwood_lsm::{Batch, Db, Durability, Error, Keyspace, KeyspaceOptions};
 
-use crate::catalog::{Catalog, Namespace};
+use crate::catalog::Catalog;
 use crate::config::NodeConfig;
 use crate::error::{NodeError, OpenError};
 use crate::identity::Identity;
+use crate::limits::Limits;
 use crate::mint::Mint;
+use crate::namespace::Namespace;
 use crate::parked::Parked;
 use crate::partition_store::PartitionStore;
 use crate::policy::{Policy, PolicyChange};
@@ -59,17 +61,6 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) identity: Identity,
     pub(crate) limits: Limits,
-}
-
-/// What requests are held to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) value_len_max: usize,
-    pub(crate) batch_items_max: usize,
-    /// Most bytes that the writes of a batch take in the log.
-    pub(crate) batch_len_max: usize,
-    pub(crate) page_entries_max: usize,
-    pub(crate) page_len_max: usize,
 }
 
 impl Node {
@@ -203,20 +194,6 @@ impl Node {
     pub fn close(self) -> Result<(), NodeError> {
         self.shared.parked.clear();
         Ok(self.shared.store.db().clone().close()?)
-    }
-}
-
-impl Limits {
-    fn of(config: &NodeConfig) -> Self {
-        // A batch must fit one log segment, with what the log adds; half leaves room.
-        let log_segment_len = usize::try_from(config.engine.log_segment_len).unwrap_or(usize::MAX);
-        Self {
-            value_len_max: config.value_len_max,
-            batch_items_max: config.batch_items_max,
-            batch_len_max: log_segment_len / 2,
-            page_entries_max: config.page_entries_max,
-            page_len_max: config.page_len_max,
-        }
     }
 }
 

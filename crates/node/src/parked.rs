@@ -14,7 +14,7 @@ use std::time::Duration;
 use ringwood_env::UnixMillis;
 
 use crate::cursor::Position;
-use crate::scan::Merge;
+use crate::merge::Merge;
 
 /// A scan that is paged on steadily lives this many times as long as one that is not.
 const LIFETIMES: u64 = 6;

@@ -15,10 +15,10 @@ use ringwood_lsm::{
 };
 use ringwood_types::{NamespaceId, PartitionId, Record, Ring};
 
-use crate::catalog::Namespace;
 use crate::entry::{Entry, context_of};
 use crate::error::NodeError;
 use crate::mint::Mint;
+use crate::namespace::Namespace;
 use crate::request::KeyReply;
 
 /// Bytes before the user key.

@@ -5,7 +5,9 @@ use ringwood_types::Routing;
 use serde::{Deserialize, Serialize};
 
 use crate::error::NodeError;
-use crate::request::TTL_SECONDS_MAX;
+
+/// Longest time to live: 100 years of 365.25 days.
+pub const TTL_SECONDS_MAX: i64 = 3_155_760_000;
 
 /// How the replicas of a namespace agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,12 +7,9 @@ use ringwood_env::UnixMillis;
 use ringwood_lsm::Durability;
 use ringwood_types::Version;
 
-use crate::catalog::Namespace;
 use crate::entry::Entry;
 use crate::error::NodeError;
-
-/// Longest time to live: 100 years of 365.25 days.
-pub const TTL_SECONDS_MAX: i64 = 3_155_760_000;
+use crate::namespace::Namespace;
 
 /// A request to [`Node::step`](crate::Node::step).
 #[derive(Clone, Debug)]
@@ -96,7 +93,7 @@ pub enum Ttl {
     Default,
     /// For ever.
     Never,
-    /// So many seconds, from 1 to [`TTL_SECONDS_MAX`].
+    /// So many seconds, from 1 to [`TTL_SECONDS_MAX`](crate::TTL_SECONDS_MAX).
     Seconds(i64),
 }
 
