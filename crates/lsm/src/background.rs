@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use ringwood_env::{Clock, Disk};
 
+use crate::budget::Consumer;
 use crate::compaction::files::TableFiles;
 use crate::compaction::job::{Compacted, Compaction};
 use crate::compaction::output::Cuts;
 use crate::compaction::retain::Retention;
 use crate::compaction::{CompactionKind, CompactionPlan, InProgress, ManualCompaction, Picker};
-use crate::cursor::{BlockRead, Cursor};
+use crate::cursor::{BlockRead, Cursor, ReadTier};
 use crate::error::Result;
 use crate::files::FileNumber;
 use crate::flush::Flush;
@@ -27,6 +28,8 @@ use crate::tables::TableRun;
 
 /// Read this much at once of a compaction's inputs.
 const READ_AHEAD: usize = 256 << 10;
+/// What an output table takes until it is finished: its write buffer, index and key hashes.
+const OUTPUT_BUFFERS: usize = 4 << 20;
 
 impl Store {
     /// Writes out the memtables of a keyspace that are sealed now, as tables of L0.
@@ -83,6 +86,9 @@ impl Store {
         if plan.kind == CompactionKind::TrivialMove {
             return self.install_move(keyspace, &inputs, plan.output_level);
         }
+        // Each input reads ahead, and an output is written through buffers of its own.
+        let buffers = READ_AHEAD * inputs.len() + OUTPUT_BUFFERS;
+        let _buffers = self.budget.reserve(Consumer::Compactions, buffers);
         let view = keyspace.view_owned();
         let older_below = |first: &[u8], last: &[u8]| {
             // L0 may hold older tables that this compaction leaves alone.
@@ -162,7 +168,9 @@ impl Store {
             if *level == 0 {
                 // Tables of L0 may overlap: each is a source of its own.
                 for table in tables {
-                    sources.push(Box::new(self.tables.reader(table)?.cursor(read)));
+                    sources.push(Box::new(
+                        self.tables.reader(table, ReadTier::Disk)?.cursor(read),
+                    ));
                 }
             } else {
                 let run = TableRun::new(tables, Arc::clone(&self.tables), read);
@@ -175,7 +183,11 @@ impl Store {
     fn compaction_tombstones(&self, plan: &CompactionPlan) -> Result<Arc<RangeTombstones>> {
         let mut sets = Vec::new();
         for table in plan.tables().filter(|table| table.range_deletes > 0) {
-            sets.push(Arc::clone(self.tables.reader(table)?.range_tombstones()));
+            sets.push(Arc::clone(
+                self.tables
+                    .reader(table, ReadTier::Disk)?
+                    .range_tombstones(),
+            ));
         }
         Ok(RangeTombstones::merged(&sets))
     }

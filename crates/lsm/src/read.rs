@@ -154,7 +154,9 @@ impl Store {
             sources.push(Box::new(LevelCursor::new(run)));
         }
         for table in view.version.range_delete_tables(first, upper) {
-            tombstones.push(Arc::clone(self.tables.reader(table)?.range_tombstones()));
+            tombstones.push(Arc::clone(
+                self.tables.reader(table, options.tier)?.range_tombstones(),
+            ));
         }
         let seen = iter::View {
             at,
@@ -202,7 +204,7 @@ impl Store {
     ) -> Result<Option<Change>> {
         let hash = filter_hash(key);
         for table in view.version.tables_for(key) {
-            let reader = self.tables.reader(table)?;
+            let reader = self.tables.reader(table, read.tier)?;
             let hidden = if table.range_deletes > 0 {
                 reader.range_tombstones().newest_covering(key, at)
             } else {
@@ -220,7 +222,7 @@ impl Store {
     fn prefetch(&self, view: &View, key: &[u8]) {
         let hash = filter_hash(key);
         for table in view.version.tables_for(key) {
-            if let Ok(reader) = self.tables.reader(table) {
+            if let Ok(reader) = self.tables.reader(table, ReadTier::Disk) {
                 reader.prefetch(key, hash);
             }
         }

@@ -1,4 +1,5 @@
-//! Tables that are open: no more than fit into the limits of memory and file descriptors.
+//! Tables that are open: no more than fit into the limits of memory and file descriptors. Their
+//! filters take most of that memory.
 //!
 //! A table keeps its reader itself, so that finding it costs one load and no lock. This cache only
 //! knows which tables have one, and closes those that were not used for a while (a clock sweep).
@@ -12,8 +13,8 @@ use ringwood_env::Disk;
 
 use crate::budget::{Consumer, MemoryBudget, Reservation};
 use crate::cache::BlockCache;
-use crate::cursor::BlockRead;
-use crate::error::Result;
+use crate::cursor::{BlockRead, ReadTier};
+use crate::error::{Error, Result};
 use crate::files::{FileNumber, table_path};
 use crate::iter::Run;
 use crate::locks::lock;
@@ -25,8 +26,14 @@ pub(crate) struct TableCache {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     blocks: Arc<BlockCache<Block>>,
-    open_max: usize,
+    limits: Limits,
     opened: Mutex<Opened>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    tables: usize,
+    bytes: usize,
 }
 
 struct Opened {
@@ -48,7 +55,10 @@ impl TableCache {
             disk,
             directory: directory.to_owned(),
             blocks,
-            open_max,
+            limits: Limits {
+                tables: open_max,
+                bytes: budget.total() / 2,
+            },
             opened: Mutex::new(Opened {
                 ring: VecDeque::new(),
                 memory,
@@ -59,12 +69,14 @@ impl TableCache {
     /// The reader of `table`, opened where it is not.
     ///
     /// # Errors
-    /// As [`TableReader::open`]; the other tables stay readable.
+    /// [`Error::WouldBlock`] where it is not open and `tier` is memory; as [`TableReader::open`]: the
+    /// other tables stay readable.
     #[inline]
-    pub(crate) fn reader(&self, table: &Arc<Table>) -> Result<Arc<TableReader>> {
-        match table.reader() {
-            Some(reader) => Ok(reader),
-            None => self.open(table),
+    pub(crate) fn reader(&self, table: &Arc<Table>, tier: ReadTier) -> Result<Arc<TableReader>> {
+        match (table.reader(), tier) {
+            (Some(reader), _) => Ok(reader),
+            (None, ReadTier::Memory) => Err(Error::WouldBlock),
+            (None, ReadTier::Disk) => self.open(table),
         }
     }
 
@@ -91,16 +103,19 @@ impl TableCache {
         let mut opened = lock(&self.opened);
         opened.ring.push_back((Arc::downgrade(table), memory));
         opened.memory.grow(memory);
-        opened.close_beyond(self.open_max);
+        opened.close_beyond(self.limits);
         Ok(reader)
     }
 }
 
 impl Opened {
     /// Closes tables, those first that were not used since the hand last came by.
-    fn close_beyond(&mut self, open_max: usize) {
-        while self.ring.len() > open_max {
-            let (table, memory) = self.ring.pop_front().expect("it is longer than the limit");
+    fn close_beyond(&mut self, limits: Limits) {
+        // The newest stays, however large: somebody is about to read it.
+        while self.ring.len() > 1
+            && (self.ring.len() > limits.tables || self.memory.bytes() > limits.bytes)
+        {
+            let (table, memory) = self.ring.pop_front().expect("there are two");
             match table.upgrade() {
                 Some(table) if !table.close_if_unused() => {
                     self.ring.push_back((Arc::downgrade(&table), memory));
@@ -151,6 +166,6 @@ impl Run for TableRun {
     }
 
     fn open(&self, table: &Arc<Table>) -> Result<TableCursor> {
-        Ok(self.cache.reader(table)?.cursor(self.read))
+        Ok(self.cache.reader(table, self.read.tier)?.cursor(self.read))
     }
 }
