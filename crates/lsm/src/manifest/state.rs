@@ -262,6 +262,14 @@ impl State {
     }
 
     fn seal(&mut self, seal: Seal) -> Result<(), InvalidEdit> {
+        // Nothing was written since the former seal: the same end, and a later log goes on from it.
+        if let Some(former) = self.seals.last_mut()
+            && (former.last, former.end) == (seal.last, seal.end)
+            && former.next < seal.next
+        {
+            former.next = seal.next;
+            return Ok(());
+        }
         let after_the_former = self
             .seals
             .last()
