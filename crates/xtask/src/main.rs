@@ -1,2 +1,56 @@
-//! skeleton
-fn main() {}
+//! What a developer or the build machine runs: `cargo xtask tidy`, `cargo xtask test`,
+//! `cargo xtask kill-test`.
+//!
+//! This crate stands outside of the house: it reads the tree and drives the binary, and nothing
+//! depends on it. It uses `std::fs` and the clock directly; the seams are for what ships.
+#![allow(clippy::disallowed_methods)]
+
+mod kill_test;
+mod suite;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the Ringwood tree")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check what the compiler does not: direction of dependencies, documents, invariants.
+    Tidy,
+    /// Run every test of the workspace, by nextest where it is installed, and the doctests.
+    Test,
+    /// Import a real directory tree while the server is killed again and again.
+    KillTest(kill_test::Arguments),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<()> {
+    match chore {
+        Chore::Tidy => tidy::run(&root()),
+        Chore::Test => suite::run(&root()),
+        Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
+    }
+}
+
+/// The root of the workspace this program was built in.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}

@@ -1,0 +1,134 @@
+//! The server under test: a process of ours, killed and restarted on the same address.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+pub(crate) struct Server {
+    binary: PathBuf,
+    data_dir: PathBuf,
+    log: PathBuf,
+    url: String,
+    child: Child,
+    kills: usize,
+    slowest_start: Duration,
+}
+
+impl Server {
+    /// Starts it on any free port of loopback, with its data below `directory`.
+    pub(crate) fn start(binary: &Path, directory: &Path) -> Result<Self> {
+        let (data_dir, log) = (directory.join("data"), directory.join("server.log"));
+        let (child, url, took) = spawn(binary, &data_dir, &log, "127.0.0.1:0")?;
+        Ok(Self {
+            binary: binary.to_owned(),
+            data_dir,
+            log,
+            url,
+            child,
+            kills: 0,
+            slowest_start: took,
+        })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    pub(crate) fn kills(&self) -> usize {
+        self.kills
+    }
+
+    /// The longest that it took to be ready.
+    pub(crate) fn slowest_start(&self) -> Duration {
+        self.slowest_start
+    }
+
+    /// SIGKILL: it gets no chance to do anything.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        ensure!(
+            self.child.try_wait()?.is_none(),
+            "the server ended by itself; see server.log"
+        );
+        self.child.kill()?;
+        self.child.wait()?;
+        self.kills += 1;
+        Ok(())
+    }
+
+    /// Starts it again, on the same address and data.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        let address = self.url.trim_start_matches("http://");
+        let (child, url, took) = spawn(&self.binary, &self.data_dir, &self.log, address)?;
+        (self.child, self.url) = (child, url);
+        self.slowest_start = self.slowest_start.max(took);
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for it to close in order.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let pid = self.child.id().to_string();
+        ensure!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()?
+                .success(),
+            "the server is gone"
+        );
+        let status = self.child.wait()?;
+        ensure!(
+            status.success(),
+            "the server did not stop in order ({status}); see server.log"
+        );
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(
+    binary: &Path,
+    data_dir: &Path,
+    log: &Path,
+    listen: &str,
+) -> Result<(Child, String, Duration)> {
+    let started = Instant::now();
+    let mut child = Command::new(binary)
+        .args([
+            "--output",
+            "json",
+            "serve",
+            "--listen",
+            listen,
+            "--data-dir",
+        ])
+        .arg(data_dir)
+        .stdout(Stdio::piped())
+        .stderr(File::options().create(true).append(true).open(log)?)
+        .spawn()
+        .context("the server does not start")?;
+    let mut line = String::new();
+    let stdout = child.stdout.take().context("stdout is piped")?;
+    BufReader::new(stdout).read_line(&mut line)?;
+    let ready: Value = serde_json::from_str(&line)
+        .with_context(|| format!("the server is not ready; see {}", log.display()))?;
+    let url = ready["url"]
+        .as_str()
+        .context("the server does not say where it is")?
+        .to_owned();
+    Ok((child, url, started.elapsed()))
+}
