@@ -1,2 +1,160 @@
-//! skeleton
-fn main() {}
+//! `ringwood`: the server and everything that talks to it, in one program.
+//!
+//! How to read it: this file says which commands there are; each command is a module with its own
+//! arguments. `serve` runs a node (`dev` is the same with defaults for one person at one machine),
+//! `kv`, `transfer`, `status` and `bench` are clients over HTTP, `offline` works on a directory that
+//! no server has open. What they share lies below: `client`, `config`, `output`, `outcome`, `units`.
+//!
+//! Values go to stdout, talk goes to stderr; `outcome` is the list of exit codes.
+// The seams of `env` are for what is stored. Files here are the user's own, and clocks time them.
+#![allow(clippy::disallowed_methods)]
+
+mod bench;
+mod client;
+mod config;
+mod kv;
+mod namespaces;
+mod offline;
+mod outcome;
+mod output;
+mod serve;
+mod status;
+mod transfer;
+mod units;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::client::{ClientError, Target};
+use crate::config::ConfigError;
+use crate::outcome::Outcome;
+use crate::output::Format;
+
+#[derive(Parser)]
+#[command(
+    name = "ringwood",
+    version,
+    about = "A key-value store: one program for the server and its clients",
+    after_help = "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 precondition, 5 unavailable, 6 partial."
+)]
+struct Arguments {
+    #[command(flatten)]
+    target: Target,
+
+    /// How results are printed.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "RINGWOOD_OUTPUT"
+    )]
+    output: Format,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one node on this machine, to try things out.
+    Dev(serve::Dev),
+    /// Run a node as its configuration says.
+    Serve(serve::Serve),
+    /// Set a key.
+    Put(kv::Put),
+    /// Print the value of a key.
+    Get(kv::Get),
+    /// Remove keys.
+    Delete(kv::Delete),
+    /// List a range of keys, in order.
+    Scan(kv::Scan),
+    /// Do many puts, gets and deletes, read as JSON.
+    Batch(kv::Batch),
+    /// List, make and drop namespaces.
+    #[command(subcommand)]
+    Namespace(namespaces::Namespace),
+    /// Bring data in: a directory tree, or lines of JSON.
+    #[command(subcommand)]
+    Import(transfer::Import),
+    /// Take data out: as a directory tree, or as lines of JSON.
+    #[command(subcommand)]
+    Export(transfer::Export),
+    /// Show how a server is doing.
+    Status(status::Status),
+    /// Copy a data directory that no server has open, by links, in no time.
+    Checkpoint(offline::Checkpoint),
+    /// Measure a server with one of the YCSB mixes.
+    Bench(bench::Bench),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let format = arguments.output;
+    let outcome = run(arguments).unwrap_or_else(|error| {
+        output::complain(format, &error);
+        outcome_of(&error)
+    });
+    outcome.into()
+}
+
+fn run(arguments: Arguments) -> Result<Outcome> {
+    let Arguments {
+        target,
+        output,
+        command,
+    } = arguments;
+    match command {
+        Command::Dev(dev) => dev.run(output),
+        Command::Serve(serve) => serve.run(output),
+        Command::Put(put) => put.run(&target.client()?, output),
+        Command::Get(get) => get.run(&target.client()?, output),
+        Command::Delete(delete) => delete.run(&target.client()?, output),
+        Command::Scan(scan) => scan.run(&target.client()?, output),
+        Command::Batch(batch) => batch.run(&target.client()?, output),
+        Command::Namespace(namespace) => namespace.run(&target.client()?, output),
+        Command::Import(import) => import.run(&target.client()?, output),
+        Command::Export(export) => export.run(&target.client()?, output),
+        Command::Status(status) => status.run(&target.client()?, output),
+        Command::Checkpoint(checkpoint) => checkpoint.run(output),
+        Command::Bench(bench) => bench.run(&target.client()?, output),
+        Command::Config(command) => command.run(output),
+        Command::Completions { shell } => {
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "ringwood", &mut std::io::stdout());
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn outcome_of(error: &anyhow::Error) -> Outcome {
+    if let Some(error) = error.downcast_ref::<ClientError>() {
+        return error.outcome();
+    }
+    if error.is::<ConfigError>() {
+        Outcome::Usage
+    } else {
+        Outcome::Error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,237 @@
+//! Commands against a real server: results, exit codes, and what goes where.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+
+use support::{Server, ringwood, run};
+
+#[test]
+fn values_go_in_and_out_byte_for_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let put = server.run(&["put", "greeting", "hello"]);
+    assert_eq!((put.code, put.out.as_str(), put.err.as_str()), (0, "", ""));
+    let get = server.run(&["get", "greeting"]);
+    assert_eq!(
+        (get.code, get.out.as_str(), get.err.as_str()),
+        (0, "hello", "")
+    );
+
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    assert_eq!(server.run_with(&["put", "a/../b %+ü"], &bytes).code, 0);
+    let file = directory.path().join("copy");
+    assert_eq!(
+        server
+            .run(&["get", "a/../b %+ü", "--file", file.to_str().unwrap()])
+            .code,
+        0
+    );
+    assert_eq!(fs::read(&file).unwrap(), bytes);
+
+    assert_eq!(server.run_with(&["put", "empty"], b"").code, 0);
+    let empty = server.run(&["-o", "json", "get", "empty"]);
+    assert_eq!(
+        (empty.json()["value"].as_str(), empty.json()["key"].as_str()),
+        (Some(""), Some("empty"))
+    );
+    assert_eq!(server.run(&["delete", "greeting", "never-was"]).code, 0);
+    assert_eq!(server.run(&["get", "greeting"]).code, 3);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn exit_codes_and_errors_say_what_happened() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let missing = server.run(&["get", "nothing"]);
+    assert_eq!((missing.code, missing.out.as_str()), (3, ""));
+    assert!(missing.err.contains("KEY_NOT_FOUND"), "{missing:?}");
+    let missing = server.run(&["-o", "json", "get", "nothing"]);
+    let told: serde_json::Value = serde_json::from_str(&missing.err).unwrap();
+    assert_eq!(
+        (missing.code, told["code"].as_str()),
+        (3, Some("KEY_NOT_FOUND"))
+    );
+
+    let nowhere = server.run(&["-n", "nowhere", "put", "a", "b"]);
+    assert_eq!(nowhere.code, 3);
+    assert!(
+        nowhere.err.contains("ringwood namespace list"),
+        "{nowhere:?}"
+    );
+    assert_eq!(server.run(&["namespace", "create", "pets"]).code, 0);
+    assert_eq!(server.run(&["namespace", "create", "pets"]).code, 4);
+    assert_eq!(server.run(&["namespace", "drop", "default"]).code, 4);
+    assert_eq!(server.run(&["-n", "pets", "put", "a", "b"]).code, 0);
+    assert_eq!(server.run(&["get", "a"]).code, 3, "another namespace");
+    assert!(server.run(&["namespace", "list"]).out.contains("pets"));
+
+    assert_eq!(server.run(&["put", "k", "v", "--ttl", "-5"]).code, 1);
+    assert_eq!(server.run(&["frobnicate"]).code, 2);
+    assert_eq!(server.run(&["--url", "nonsense", "get", "a"]).code, 2);
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let away = run(&mut ringwood(&[
+        "--url",
+        &format!("http://127.0.0.1:{port}"),
+        "get",
+        "a",
+    ]));
+    assert_eq!(away.code, 5);
+    assert!(
+        away.err
+            .contains("help: start a server with `ringwood dev`"),
+        "{away:?}"
+    );
+}
+
+#[test]
+fn scans_list_in_order_and_end_where_they_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let items: String = (0..2500)
+        .map(|number| format!("{{\"op\":\"put\",\"key\":\"s/{number:05}\",\"value\":\"v{number}\",\"encoding\":\"utf8\"}}\n"))
+        .collect();
+    let batch = server.run_with(&["batch"], items.as_bytes());
+    assert_eq!(batch.code, 0, "{batch:?}");
+    assert_eq!(batch.out.lines().count(), 2500);
+    assert!(
+        batch.err.contains("2500 succeeded, 0 failed"),
+        "{}",
+        batch.err
+    );
+
+    let all = server.run(&["-o", "json", "scan", "s/", "--keys-only"]);
+    let keys: Vec<_> = all.out.lines().map(str::to_owned).collect();
+    let expected: Vec<_> = (0..2500)
+        .map(|number| format!("{{\"key\":\"s/{number:05}\"}}"))
+        .collect();
+    assert_eq!(keys, expected);
+    let some = server.run(&["scan", "--start", "s/00010", "--end", "s/00013"]);
+    assert_eq!(some.out, "s/00010\tv10\ns/00011\tv11\ns/00012\tv12\n");
+    let last = server.run(&["scan", "s/", "--reverse", "--limit", "2", "--keys-only"]);
+    assert_eq!(last.out, "s/02499\ns/02498\n");
+    assert_eq!(server.run(&["scan", "nothing/"]).out, "");
+}
+
+#[test]
+fn a_batch_that_is_done_in_part_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let items = r#"{"items":[{"op":"put","key":"a","value":"YQ=="},{"op":"put","key":"b","value":"!"},{"op":"get","key":"a"}]}"#;
+    let batch = server.run_with(&["-o", "json", "batch", "-"], items.as_bytes());
+    assert_eq!(batch.code, 6, "{batch:?}");
+    let results: Vec<serde_json::Value> = batch
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(results.len(), 3);
+    assert_eq!(results[1]["code"], "BASE64_INVALID");
+    assert_eq!(results[2]["value"], "YQ==");
+    assert_eq!(server.run_with(&["batch"], b"{").code, 1);
+}
+
+#[test]
+fn status_and_bench_report_for_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let bench = server.run(&[
+        "-o",
+        "json",
+        "bench",
+        "e",
+        "--records",
+        "200",
+        "--operations",
+        "300",
+        "--connections",
+        "3",
+        "--buffered",
+    ]);
+    assert_eq!(bench.code, 0, "{bench:?}");
+    let report = bench.json();
+    let counts: u64 = report["run"]["operations"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|one| one["count"].as_u64().unwrap())
+        .sum();
+    assert_eq!((counts, report["run"]["errors"].as_u64()), (300, Some(0)));
+    assert_eq!(report["load"]["operations"]["insert"]["count"], 200);
+    let open = server.run(&[
+        "-o",
+        "json",
+        "bench",
+        "c",
+        "--records",
+        "200",
+        "--skip-load",
+        "--rate",
+        "500",
+        "--duration",
+        "400ms",
+    ]);
+    let rate = open.json()["run"]["operations"]["read"]["count"]
+        .as_u64()
+        .unwrap();
+    assert!(
+        (150..=201).contains(&rate),
+        "an open loop keeps its rate: {rate}"
+    );
+
+    let status = server.run(&["-o", "json", "status"]).json();
+    assert_eq!(status["ready"], true);
+    assert!(
+        status["metrics"]["ringwood_keys_put_total"]
+            .as_f64()
+            .unwrap()
+            >= 200.0,
+        "{status}"
+    );
+    let table = server.run(&["status"]);
+    assert!(
+        table.out.contains("ready") && table.out.contains("keys_put_total"),
+        "{table:?}"
+    );
+}
+
+#[test]
+fn two_servers_do_not_share_a_directory_or_an_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let second =
+        run(ringwood(&["dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(directory.path()));
+    assert_eq!(second.code, 1);
+    assert!(second.err.contains("data directory"), "{second:?}");
+    let other = tempfile::tempdir().unwrap();
+    let address = server.url.trim_start_matches("http://");
+    let second = run(ringwood(&["dev", "--listen", address, "--data-dir"]).arg(other.path()));
+    assert_eq!(second.code, 1);
+    assert!(second.err.contains("--listen"), "{second:?}");
+    let open = run(ringwood(&["dev", "--listen", "0.0.0.0:0", "--data-dir"]).arg(other.path()));
+    assert_eq!(open.code, 1);
+    assert!(open.err.contains("loopback"), "{open:?}");
+}
+
+#[test]
+fn a_checkpoint_is_a_store_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, copy) = (directory.path().join("data"), directory.path().join("copy"));
+    let mut server = Server::start(&data);
+    assert_eq!(server.run(&["put", "k", "v"]).code, 0);
+    let busy = run(ringwood(&["checkpoint"]).args([&data, &copy]));
+    assert_eq!(busy.code, 1, "{busy:?}");
+    server.kill();
+    let made = run(ringwood(&["checkpoint"]).args([&data, &copy]));
+    assert_eq!(made.code, 0, "{made:?}");
+    drop(server);
+    let again = Server::start(&copy);
+    assert_eq!(again.run(&["get", "k"]).out, "v");
+}

@@ -1,0 +1,150 @@
+//! The real binary, driven as a person or a script would.
+#![allow(dead_code, reason = "each test file uses what it needs")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+
+use serde_json::Value;
+
+/// A command of the binary, with nothing from this process's environment that it would heed.
+pub(crate) fn ringwood(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringwood"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RINGWOOD_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments);
+    command
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("not ended by a signal"),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ran {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+pub(crate) fn run(command: &mut Command) -> Ran {
+    command.stdin(Stdio::null()).output().unwrap().into()
+}
+
+/// A server of ours, on any free port of loopback.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+    data_dir: PathBuf,
+}
+
+impl Server {
+    pub(crate) fn start(data_dir: &Path) -> Self {
+        let (child, url) = spawn(data_dir, "127.0.0.1:0");
+        Self {
+            child,
+            url,
+            data_dir: data_dir.to_owned(),
+        }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same address.
+    pub(crate) fn restart(&mut self) {
+        (self.child, _) = spawn(&self.data_dir, self.url.trim_start_matches("http://"));
+    }
+
+    /// SIGTERM; the code it ends with.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        self.child.wait().unwrap().code()
+    }
+
+    /// A command about this server.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = ringwood(arguments);
+        command.env("RINGWOOD_URL", &self.url);
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        run(&mut self.command(arguments))
+    }
+
+    pub(crate) fn run_with(&self, arguments: &[&str], stdin: &[u8]) -> Ran {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        thread::scope(|scope| {
+            // Fails when the command does not read to the end; its result tells that.
+            scope.spawn(move || _ = pipe.write_all(stdin));
+            child.wait_with_output().unwrap().into()
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(data_dir: &Path, listen: &str) -> (Child, String) {
+    let mut child = ringwood(&[
+        "-o",
+        "json",
+        "dev",
+        "--listen",
+        listen,
+        "--memory-budget",
+        "64MiB",
+    ])
+    .arg("--set")
+    .arg("storage.log_segment_len=4MiB")
+    .arg("--data-dir")
+    .arg(data_dir)
+    .stdout(Stdio::piped())
+    .spawn()
+    .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let ready: Value = serde_json::from_str(&line).expect("the server did not become ready");
+    (child, ready["url"].as_str().unwrap().to_owned())
+}
