@@ -9,6 +9,7 @@ use ringwood_env::Disk;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::manifest::Manifest;
+use crate::recovery;
 use crate::store::Store;
 
 /// Makes a checkpoint of `store` in `directory`, which is new or empty and on the same file system.
@@ -25,8 +26,7 @@ pub(crate) fn make(store: &Store, directory: &Path) -> Result<()> {
             return Err(Error::io("make a checkpoint in", directory, exists));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            disk.create_dir_all(directory)
-                .map_err(|error| Error::io("create", directory, error))?;
+            recovery::create_directory(&**disk, directory)?;
         }
         Err(error) => return Err(Error::io("list", directory, error)),
     }
@@ -47,13 +47,7 @@ pub(crate) fn make(store: &Store, directory: &Path) -> Result<()> {
     // ORDER: the names are durable before a manifest speaks of them.
     disk.sync_dir(directory)
         .map_err(|error| Error::io("sync", directory, error))?;
-    if let Some(parent) = directory
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        disk.sync_dir(parent)
-            .map_err(|error| Error::io("sync", parent, error))?;
-    }
+    recovery::sync_name(&**disk, directory)?;
     Manifest::create_with(Arc::clone(disk) as Arc<dyn Disk>, directory, state)?;
     Ok(())
 }

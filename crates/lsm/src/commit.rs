@@ -24,7 +24,7 @@ use crate::options::Durability;
 use crate::ticket::{GroupOutcome, Ticket};
 use crate::wal::Frame;
 
-/// A group is closed at this many bytes; one larger batch is a group of its own.
+/// A group is closed at this many bytes, or what a segment takes; one larger batch is a group of its own.
 const GROUP_LEN_MAX: usize = 1 << 20;
 /// Groups that an inline writer commits for others before it hands over to the log thread.
 const INLINE_ROUNDS_MAX: u32 = 16;
@@ -74,6 +74,7 @@ struct Queue {
     failure: Option<Error>,
     closed: bool,
     spare: Option<Frame>,
+    group_len_max: usize,
 }
 
 /// The exclusive right to write the log and the memtables. Put back by [`CommitQueue::run`] or on drop.
@@ -92,8 +93,8 @@ impl std::fmt::Debug for Group {
 }
 
 impl CommitQueue {
-    /// A pipeline whose next change is `next_seq`.
-    pub(crate) fn new(next_seq: SeqNo, has_thread: bool) -> Self {
+    /// A pipeline whose next change is `next_seq`; a frame of the log takes `payload_len_max` bytes.
+    pub(crate) fn new(next_seq: SeqNo, has_thread: bool, payload_len_max: usize) -> Self {
         let queue = Queue {
             groups: VecDeque::new(),
             token_taken: false,
@@ -102,6 +103,7 @@ impl CommitQueue {
             failure: None,
             closed: false,
             spare: None,
+            group_len_max: GROUP_LEN_MAX.min(payload_len_max),
         };
         Self {
             queue: Mutex::new(queue),
@@ -326,10 +328,9 @@ impl Queue {
                 cause: Arc::new(cause.clone()),
             });
         }
-        let full = self
-            .groups
-            .back()
-            .is_none_or(|group| group.frame.payload_len() + batch.encoded_len() > GROUP_LEN_MAX);
+        let full = self.groups.back().is_none_or(|group| {
+            group.frame.payload_len() + batch.encoded_len() > self.group_len_max
+        });
         if full {
             self.groups.push_back(Group {
                 frame: self.spare.take().unwrap_or_else(Frame::new),

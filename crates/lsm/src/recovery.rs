@@ -30,7 +30,9 @@ use crate::options::Options;
 use crate::store::{Store, StoreParts, apply};
 use crate::tables::TableCache;
 use crate::view::LoggedMemtable;
-use crate::wal::{LiveSegment, LogWriter, Recovered, SegmentPool, TornTail, recover};
+use crate::wal::{
+    LiveSegment, LogWriter, Recovered, SegmentPool, TornTail, payload_len_max, recover,
+};
 
 /// What opening a store found.
 #[derive(Clone, Debug, Default)]
@@ -130,7 +132,11 @@ pub(crate) fn open(
             &budget,
             options.open_tables_max,
         ),
-        commit: CommitQueue::new(next_seq, has_log_thread),
+        commit: CommitQueue::new(
+            next_seq,
+            has_log_thread,
+            payload_len_max(options.log_segment_len),
+        ),
         log: LogWriter::new(segment, recovered.end, next_seq),
         options,
         disk,
@@ -172,7 +178,7 @@ fn enter_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLoc
 }
 
 /// Makes a directory and those above it, with names that outlive a crash.
-fn create_directory(disk: &dyn Disk, path: &Path) -> Result<()> {
+pub(crate) fn create_directory(disk: &dyn Disk, path: &Path) -> Result<()> {
     let is_missing = |path: &&Path| {
         let found = disk.read_dir(path);
         found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
@@ -186,7 +192,8 @@ fn create_directory(disk: &dyn Disk, path: &Path) -> Result<()> {
         .try_for_each(|path| sync_name(disk, path))
 }
 
-fn sync_name(disk: &dyn Disk, path: &Path) -> Result<()> {
+/// Makes the name of a file or directory durable.
+pub(crate) fn sync_name(disk: &dyn Disk, path: &Path) -> Result<()> {
     let parent = match path.parent() {
         None => return Ok(()), // the root
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),

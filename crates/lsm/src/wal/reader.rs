@@ -279,6 +279,8 @@ impl Recovery {
     }
 
     fn finish(mut self) -> Recovered {
+        // Closed in order, but opened again since: who wrote behind the seal may have lost all of it.
+        self.state.clean_close &= !self.is_sealed;
         let damaged = self.stops.iter().find(|stop| stop.damaged);
         let has_hole = self.stops.iter().any(|stop| stop.followed);
         let torn = damaged.or_else(|| has_hole.then(|| &self.stops[0]));
