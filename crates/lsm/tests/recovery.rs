@@ -5,7 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ringwood_env::{CrashMode, FaultyDisk};
+use ringwood_env::faulty::{Class, Failure, Fault};
+use ringwood_env::{CrashMode, FaultPlan, FaultyDisk};
 use ringwood_lsm::{Batch, Db, Durability, KeyspaceOptions, Options};
 
 fn options(disk: &FaultyDisk) -> Options {
@@ -111,4 +112,28 @@ fn a_checkpoint_in_a_new_directory_below_a_new_one_survives_a_crash() {
         }
     };
     assert_eq!(Db::open(copy).unwrap().keyspaces(), ["data"]);
+}
+
+#[test]
+fn an_end_mark_whose_write_failed_is_made_durable_before_it_is_relied_upon() {
+    let disk = FaultyDisk::new(0);
+    let db = Db::open(options(&disk)).unwrap();
+    let space = db
+        .create_keyspace("data", KeyspaceOptions::default())
+        .unwrap();
+    space.put(b"key", b"value", Durability::Synced).unwrap();
+    disk.set_plan(FaultPlan::fail(
+        Failure::once(Class::Writes, 1, Fault::NoSpace).of(".log"),
+    ));
+    assert!(db.close().is_err());
+
+    // Another process finds the mark in the page cache, or does not; then the power fails twice.
+    let mut disk = disk.image(1);
+    for _ in 0..3 {
+        let db = Db::open(options(&disk)).unwrap();
+        let space = db.keyspace("data").unwrap();
+        assert_eq!(space.get(b"key").unwrap().unwrap(), b"value");
+        std::mem::forget(db);
+        disk = after_a_crash(&disk);
+    }
 }

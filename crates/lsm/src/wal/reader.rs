@@ -91,7 +91,8 @@ pub(crate) fn recover(
         window = reader.window;
     }
     let recovered = recovery.finish();
-    if let Some(end) = recovered.end.filter(|_| !recovered.clean_close) {
+    // Also after a clean close: its mark may be one whose write failed, and stand in the cache only.
+    if let Some(end) = recovered.end {
         sync_until(disk, segments, end)?;
     }
     Ok(recovered)
