@@ -176,6 +176,7 @@ impl<V: Send + Sync> BlockCache<V> {
     }
 
     /// Drops one block at once.
+    #[cfg(test)]
     pub(crate) fn remove(&self, key: CacheKey) {
         let hash = key.hash();
         let removed = self.directory.lock(hash).remove(hash, key);

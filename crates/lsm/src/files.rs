@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Names a file of a store; issued once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileNumber(u64);
+pub(crate) struct FileNumber(u64);
 
 impl FileNumber {
     pub(crate) const fn new(n: u64) -> Self {
@@ -24,7 +24,7 @@ impl FileNumber {
 
     /// As a number.
     #[must_use]
-    pub const fn get(self) -> u64 {
+    pub(crate) const fn get(self) -> u64 {
         self.0
     }
 }

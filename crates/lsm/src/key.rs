@@ -79,6 +79,11 @@ impl Kind {
     }
 }
 
+/// The part of a trailer that says the kind.
+const fn kind_byte(trailer: u64) -> u8 {
+    trailer.to_le_bytes()[0]
+}
+
 /// A user key with the change that was made to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InternalKey<'a> {
@@ -115,12 +120,12 @@ impl<'a> InternalKey<'a> {
             user,
             trailer: u64::from_le_bytes(*trailer),
         };
-        Kind::from_u8(key.trailer as u8).map(|_| key)
+        Kind::from_u8(kind_byte(key.trailer)).map(|_| key)
     }
 
     /// As [`InternalKey::decode`], for a user key and trailer that stand apart.
     pub(crate) fn from_parts(user: &'a [u8], trailer: u64) -> Option<Self> {
-        Kind::from_u8(trailer as u8).map(|_| Self { user, trailer })
+        Kind::from_u8(kind_byte(trailer)).map(|_| Self { user, trailer })
     }
 
     /// Appends the encoded form.
@@ -144,7 +149,7 @@ impl<'a> InternalKey<'a> {
     /// # Panics
     /// On a key made by [`InternalKey::seek_to`] or [`InternalKey::after_all`], which stands for none.
     pub(crate) fn kind(self) -> Kind {
-        Kind::from_u8(self.trailer as u8).expect("a search key has no kind")
+        Kind::from_u8(kind_byte(self.trailer)).expect("a search key has no kind")
     }
 
     pub(crate) const fn trailer(self) -> u64 {

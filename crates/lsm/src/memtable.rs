@@ -62,6 +62,7 @@ struct Tally {
 
 impl Memtable {
     /// A memtable that is in nobody's budget.
+    #[cfg(test)]
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self::with(None))
     }
@@ -166,6 +167,7 @@ impl Memtable {
     }
 
     /// Changes that delete one key.
+    #[cfg(test)]
     pub(crate) fn delete_count(&self) -> usize {
         self.tally.deletes.load(Relaxed)
     }
@@ -193,6 +195,7 @@ impl Memtable {
     }
 
     /// The earliest and the latest deadline of expiring values, if there are any.
+    #[cfg(test)]
     pub(crate) fn deadlines(&self) -> Option<(u64, u64)> {
         let tally = &self.tally;
         let (min, max) = (

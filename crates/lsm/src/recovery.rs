@@ -41,7 +41,7 @@ pub struct OpenReport {
     pub created: bool,
     /// Whether it was closed in order the last time.
     pub clean: bool,
-    /// Log records replayed.
+    /// Changes replayed from the log.
     pub replayed: u64,
     /// The end of the log that a crash tore off, if one did: writes nobody was told of.
     pub torn_tail: Option<TornLog>,
@@ -264,11 +264,11 @@ fn replay_log(
         apply(keyspaces, batches, frame.first_seq, frame.position.log).map_err(|_| {
             Corruption::new(frame.file, frame.position.offset, CorruptionKind::Encoding)
         })?;
-        report.replayed += 1;
+        report.replayed += u64::from(frame.count);
+        clock.raise(frame.time_ms);
         seal_full_memtables(keyspaces, options, budget);
         Ok(())
     })?;
-    clock.raise(recovered.last_time_ms);
     report.clean = recovered.clean_close || report.created;
     report.torn_tail = recovered.torn.clone().map(
         |TornTail {

@@ -64,11 +64,4 @@ impl View {
     pub(crate) fn memtables(&self) -> impl Iterator<Item = &Arc<LoggedMemtable>> {
         std::iter::once(&self.active).chain(&self.sealed)
     }
-
-    /// The oldest log that any memtable needs.
-    pub(crate) fn first_log(&self) -> Option<FileNumber> {
-        self.memtables()
-            .filter_map(|memtable| memtable.first_log())
-            .min()
-    }
 }

@@ -262,10 +262,6 @@ impl<'a, V> Guard<'a, V> {
         self.state.depth
     }
 
-    pub(super) fn entries(&self) -> usize {
-        self.state.entries
-    }
-
     /// Whether another entry should find more room first.
     pub(super) fn is_crowded(&self) -> bool {
         self.state.entries >= CROWDED
@@ -305,6 +301,7 @@ impl<'a, V> Guard<'a, V> {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn remove(&mut self, hash: u64, key: CacheKey) -> Option<Entry<V>> {
         self.find(hash, key).map(|index| self.take(index))
     }

@@ -17,10 +17,9 @@ mod version;
 
 pub(crate) use edit::Edit;
 pub(crate) use log::Manifest;
-#[cfg(any(test, fuzzing))]
+#[cfg(fuzzing)]
 pub(crate) use log::fuzz_decode;
-pub(crate) use run::{Overlap, SortedRun};
-pub(crate) use state::{InvalidEdit, KeyspaceState, LogPart, State};
+pub(crate) use state::{LogPart, State};
 pub(crate) use table::{ObsoleteFiles, Table};
 pub(crate) use version::{Version, end_of};
 

@@ -76,10 +76,6 @@ impl SortedRun {
         self.len
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tables.is_empty()
-    }
-
     /// The table that `user` would be in.
     #[inline]
     pub(crate) fn table_for(&self, user: &[u8]) -> Option<&Arc<Table>> {

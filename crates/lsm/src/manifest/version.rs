@@ -135,6 +135,7 @@ impl Version {
     }
 
     /// Whether a level below `level` may hold a change to `user`.
+    #[cfg(test)]
     pub(crate) fn has_below(&self, level: usize, user: &[u8]) -> bool {
         self.levels[level..]
             .iter()

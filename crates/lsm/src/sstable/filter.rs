@@ -48,10 +48,6 @@ impl Filter {
         let line = &self.lines[line_of(hash, self.lines.len())].0;
         bits(hash, self.probes).all(|bit| line[bit / 8] & 1 << (bit % 8) != 0)
     }
-
-    pub(super) fn memory_used(&self) -> usize {
-        self.lines.len() * LINE_LEN
-    }
 }
 
 /// The payload of a filter over keys with these hashes.

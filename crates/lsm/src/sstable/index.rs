@@ -207,10 +207,6 @@ impl IndexBuilder {
         });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Bytes of the payload, and of the blocks it names.
     pub(super) fn lens(&self) -> (usize, u64) {
         let named = self

@@ -39,4 +39,4 @@ pub(crate) use meta::TableMeta;
 pub(crate) use properties::TableProperties;
 pub(crate) use reader::TableReader;
 pub(crate) use salvage::{LostBytes, Salvaged, salvage};
-pub(crate) use writer::{TableOptions, TableWriter, WriteHook};
+pub(crate) use writer::{TableOptions, TableWriter};

@@ -174,10 +174,6 @@ impl TableReader {
         &self.properties
     }
 
-    pub(crate) fn number(&self) -> FileNumber {
-        self.file.number
-    }
-
     /// Bytes of memory held while the table is open, with its filter even before that is read:
     /// what to charge the budget with.
     pub(crate) fn memory_used(&self) -> usize {

@@ -66,12 +66,8 @@ impl TableOptions {
     }
 }
 
-/// Told the number of bytes each time some were written. May wait, to hold a rate.
-pub(crate) type WriteHook = Arc<dyn Fn(usize) + Send + Sync>;
-
 /// A table being written.
 pub(crate) struct TableWriter {
-    disk: Arc<dyn Disk>,
     out: Output,
     options: TableOptions,
     compressor: Compressor,
@@ -110,11 +106,9 @@ impl TableWriter {
             number,
             buffer: Vec::with_capacity(BUFFER_LEN + options.block_len),
             written: 0,
-            hook: None,
         };
         out.buffer.extend_from_slice(&file_header(number));
         Ok(Self {
-            disk,
             out,
             options,
             compressor: Compressor::new(options.compression),
@@ -130,11 +124,6 @@ impl TableWriter {
             properties: no_entries(number, &options, created_at_ms),
             separator: Vec::new(),
         })
-    }
-
-    /// Calls `hook` with the number of bytes after each write.
-    pub(crate) fn on_write(&mut self, hook: WriteHook) {
-        self.out.hook = Some(hook);
     }
 
     /// Adds an entry behind all others.
@@ -189,11 +178,6 @@ impl TableWriter {
         self.out.offset() + rest as u64
     }
 
-    /// Bytes of memory held, all told but for small change.
-    pub(crate) fn memory_used(&self) -> usize {
-        self.out.buffer.capacity() + self.block.len() + self.index_len + 8 * self.hashes.capacity()
-    }
-
     /// Completes and syncs the file.
     ///
     /// # Panics
@@ -233,12 +217,6 @@ impl TableWriter {
         self.out.finish(self.options.drop_pages)?;
         self.properties.meta.len = self.out.written;
         Ok(self.properties.meta)
-    }
-
-    /// Gives up and removes the file.
-    pub(crate) fn abandon(self) -> Result<()> {
-        let removed = self.disk.remove_file(&self.out.path);
-        removed.map_err(|error| Error::io("remove", &self.out.path, error))
     }
 
     fn last_key(&self) -> InternalKey<'_> {
@@ -375,7 +353,6 @@ struct Output {
     number: FileNumber,
     buffer: Vec<u8>,
     written: u64,
-    hook: Option<WriteHook>,
 }
 
 impl Output {
@@ -426,9 +403,6 @@ impl Output {
             .map_err(|error| self.failed("write", error))?;
         self.written += len as u64;
         self.buffer.clear();
-        if let Some(hook) = &self.hook {
-            hook(len);
-        }
         Ok(())
     }
 

@@ -195,6 +195,7 @@ impl SegmentPool {
     }
 
     /// Whether a file is kept here, so that nobody deletes it.
+    #[cfg(test)]
     pub(crate) fn holds(&self, number: FileNumber) -> bool {
         self.obsolete.contains(&number)
             || self

@@ -184,6 +184,7 @@ impl LogWriter {
     }
 
     /// The number that the next entry takes.
+    #[cfg(test)]
     pub(crate) fn next_seq(&self) -> SeqNo {
         self.next_seq
     }

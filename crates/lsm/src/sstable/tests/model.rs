@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use proptest::prelude::*;
 
@@ -409,52 +408,6 @@ fn the_filter_passes_over_most_absent_keys() {
         })
         .count();
     assert!(passed < 200, "{passed} of 10000");
-}
-
-#[test]
-fn a_writer_can_give_up_and_tells_what_it_wrote() {
-    let faulty = disk();
-    let disk: Arc<dyn Disk> = faulty.clone();
-    let mut writer =
-        TableWriter::create(Arc::clone(&disk), Path::new(PATH), NUMBER, options(), 0).unwrap();
-    assert!(writer.is_empty());
-    writer
-        .add(InternalKey::new(b"k", SeqNo::new(1), Kind::Put), b"v")
-        .unwrap();
-    assert_eq!(writer.entries(), 1);
-    writer.abandon().unwrap();
-    assert!(faulty.paths().is_empty());
-
-    let written = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&written);
-    let mut writer = TableWriter::create(
-        disk,
-        Path::new(PATH),
-        NUMBER,
-        TableOptions {
-            compression: Compression::None,
-            ..options()
-        },
-        0,
-    )
-    .unwrap();
-    writer.on_write(Arc::new(move |len| log.lock().unwrap().push(len)));
-    for n in 0..1000u32 {
-        writer
-            .add(
-                InternalKey::new(&n.to_be_bytes(), SeqNo::new(1), Kind::Put),
-                &[7; 1000],
-            )
-            .unwrap();
-    }
-    let meta = writer.finish().unwrap();
-    let written = written.lock().unwrap();
-    assert_eq!(written.iter().sum::<usize>() as u64, meta.len);
-    assert!(
-        written[..written.len() - 1]
-            .iter()
-            .all(|&len| len >= 256 << 10)
-    );
 }
 
 #[test]
