@@ -20,15 +20,14 @@ use crate::store::Store;
 pub(crate) fn make(store: &Store, directory: &Path) -> Result<()> {
     let disk = &store.disk;
     match disk.read_dir(directory) {
-        Ok(entries) if entries.is_empty() => {}
-        Ok(_) => {
+        Ok(entries) if !entries.is_empty() => {
             let exists = io::Error::from(io::ErrorKind::AlreadyExists);
             return Err(Error::io("make a checkpoint in", directory, exists));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            recovery::create_directory(&**disk, directory)?;
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("list", directory, error));
         }
-        Err(error) => return Err(Error::io("list", directory, error)),
+        _ => recovery::create_directory(&**disk, directory)?,
     }
     store.flush_all()?;
     // The manifest is held, so no table goes while it is linked; those that readers hold stay anyway.

@@ -21,6 +21,7 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::key::SeqNo;
 use crate::options::Durability;
+use crate::plant::{Plant, is_planted};
 use crate::ticket::{GroupOutcome, Ticket};
 use crate::wal::Frame;
 
@@ -304,6 +305,10 @@ impl CommitQueue {
             })?;
         self.next_seq.store(next_seq.get(), Ordering::Relaxed);
 
+        if is_planted(Plant::PublishBeforeApply) {
+            self.published.store(next_seq.get() - 1, Ordering::Release);
+            std::thread::yield_now();
+        }
         // ORDER: apply only what the log holds: a memtable must never be ahead of it.
         target.apply(frame, first_seq);
 

@@ -38,6 +38,10 @@ mod keyspaces;
 mod locks;
 mod manifest;
 mod memtable;
+#[cfg(feature = "plant")]
+pub mod plant;
+#[cfg(not(feature = "plant"))]
+mod plant;
 mod pool;
 mod pressure;
 mod range_tombstone;

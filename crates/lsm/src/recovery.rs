@@ -179,17 +179,19 @@ fn enter_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLoc
 
 /// Makes a directory and those above it, with names that outlive a crash.
 pub(crate) fn create_directory(disk: &dyn Disk, path: &Path) -> Result<()> {
-    let is_missing = |path: &&Path| {
-        let found = disk.read_dir(path);
-        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    // ORDER: a name is durable before anything is put below it; so what a run that was stopped here
+    // left unsure is empty.
+    let is_unsure = |path: &&Path| match disk.read_dir(path) {
+        Ok(entries) => entries.is_empty(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
     let named = path.ancestors().filter(|path| !path.as_os_str().is_empty());
-    let missing: Vec<&Path> = named.take_while(is_missing).collect();
-    disk.create_dir_all(path)
-        .map_err(|error| Error::io("create", path, error))?;
-    missing
-        .into_iter()
-        .try_for_each(|path| sync_name(disk, path))
+    let unsure: Vec<&Path> = named.take_while(is_unsure).collect();
+    unsure.into_iter().rev().try_for_each(|path| {
+        disk.create_dir_all(path)
+            .map_err(|error| Error::io("create", path, error))?;
+        sync_name(disk, path)
+    })
 }
 
 /// Makes the name of a file or directory durable.

@@ -3,7 +3,7 @@
 //! The long run: `RINGWOOD_CRASH_SCHEDULES=20000 cargo test -p ringwood-lsm --test crash --
 //! --nocapture`. One schedule: `RINGWOOD_CRASH_SEED=17`.
 
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, dead_code)]
 
 mod oracle;
 
@@ -42,4 +42,29 @@ fn random_schedules_keep_every_promise() {
     }
     println!("{count} schedules from seed {first}:\n{coverage}");
     assert!(violations.is_empty(), "seeds {violations:?}");
+}
+
+#[test]
+fn every_call_of_a_short_run_may_be_the_last() {
+    let seeds = from_env("RINGWOOD_CRASH_EXHAUSTIVE").unwrap_or(3);
+    let mut schedules = 0;
+    for seed in 0..seeds {
+        for n in 1.. {
+            let schedule = Schedule {
+                crash_at: Some(n),
+                ..Schedule::new(seed)
+            };
+            let outcome = schedule.run();
+            assert!(
+                outcome.violation.is_none(),
+                "{}",
+                outcome.violation.unwrap()
+            );
+            schedules += 1;
+            if outcome.coverage.of("crashes at a planned call") == 0 {
+                break; // it ended before
+            }
+        }
+    }
+    println!("{schedules} schedules over {seeds} runs");
 }

@@ -3,7 +3,7 @@
 //! The long run: `RINGWOOD_MODEL_STEPS=1000000 cargo test -p ringwood-lsm --test model --
 //! --nocapture`.
 
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, dead_code)]
 
 mod oracle;
 

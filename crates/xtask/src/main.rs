@@ -5,6 +5,7 @@
 //! depends on it. It uses `std::fs` and the clock directly; the seams are for what ships.
 #![allow(clippy::disallowed_methods)]
 
+mod crash;
 mod kill_test;
 mod suite;
 mod tidy;
@@ -28,6 +29,8 @@ enum Chore {
     Tidy,
     /// Run every test of the workspace, by nextest where it is installed, and the doctests.
     Test,
+    /// Run the engine's crash oracle, its model test and its planted defects at length.
+    Crash(crash::Arguments),
     /// Import a real directory tree while the server is killed again and again.
     KillTest(kill_test::Arguments),
 }
@@ -46,6 +49,7 @@ fn run(chore: Chore) -> Result<()> {
     match chore {
         Chore::Tidy => tidy::run(&root()),
         Chore::Test => suite::run(&root()),
+        Chore::Crash(arguments) => crash::run(&root(), &arguments),
         Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
     }
 }

@@ -23,6 +23,7 @@ use ringwood_env::UnixMillis;
 use crate::error::{Corruption, CorruptionKind, Result};
 use crate::key::{InternalKey, Kind, SeqNo, split_deadline};
 use crate::options::ExpiryFilter;
+use crate::plant::{Plant, is_planted};
 use crate::range_tombstone::{RangeTombstone, RangeTombstoneCursor, RangeTombstones};
 
 /// What must be kept, and for whom.
@@ -226,7 +227,8 @@ impl<'a> Sieve<'a> {
             (Some(filter), Some(deadline)) => filter.may_forget(user, deadline),
             _ => true,
         };
-        if self.stripe == 0 && !(self.retention.older_below)(user, user) && may_forget() {
+        let nobody_looks_below = self.stripe == 0 || is_planted(Plant::TombstoneForgotten);
+        if nobody_looks_below && !(self.retention.older_below)(user, user) && may_forget() {
             return Fate::Drop(reason);
         }
         Fate::KeepAsDelete(deadline.filter(|_| filter.is_some()))

@@ -10,6 +10,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::format::Malformed;
+use crate::plant::{Plant, is_planted};
 
 const LINE_LEN: usize = 64;
 const PROBES_MAX: u8 = 16;
@@ -60,6 +61,11 @@ pub(super) fn build_filter(hashes: &[u64], bits_per_key: u8) -> Vec<u8> {
         for bit in bits(hash, probes) {
             line[bit / 8] |= 1 << (bit % 8);
         }
+    }
+    if is_planted(Plant::FilterWithoutLastWord)
+        && let [.., last] = lines
+    {
+        last[LINE_LEN - 8..].fill(0);
     }
     *payload
         .last_mut()

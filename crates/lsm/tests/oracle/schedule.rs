@@ -141,7 +141,7 @@ fn live(world: &mut World, ops: u64) -> Kept {
             let at = draw::skewed(&world.random, 8 * ops);
             world.plan(FaultPlan::crash_at(at));
         }
-        6..8 => {
+        6 | 7 => {
             let mut plan = draw::failures(&world.random);
             if world.random.chance(0.3) {
                 plan.crash_at = Some(draw::skewed(&world.random, 8 * ops));
