@@ -22,7 +22,7 @@ use crate::keyspaces::OpenKeyspace;
 use crate::manifest::{LEVELS, Version};
 use crate::range_tombstone::RangeTombstones;
 use crate::rate::Urgency;
-use crate::sstable::TableOptions;
+use crate::sstable::{TableOptions, TableOwner};
 use crate::store::Store;
 use crate::tables::TableRun;
 
@@ -222,10 +222,14 @@ impl Store {
         is_bottom: bool,
     ) -> TableFiles<impl FnMut() -> FileNumber> {
         let numbers = Arc::clone(self.manifest().numbers());
+        let owner = TableOwner {
+            id: keyspace.id,
+            name: keyspace.name.as_str().into(),
+        };
         TableFiles::new(
             Arc::clone(&self.disk) as Arc<dyn Disk>,
             self.options.path.clone(),
-            TableOptions::new(&keyspace.options, is_bottom),
+            TableOptions::new(owner, &keyspace.options, is_bottom),
             self.clock.wall(),
             move || numbers.issue(),
         )

@@ -27,6 +27,7 @@ use crate::snapshot::Snapshot;
 use crate::statistics::Statistics;
 use crate::store::Store;
 use crate::ticket::Ticket;
+use crate::verify::VerifyReport;
 
 /// An open store. Cheap to clone; it closes when the last clone and the last [`Keyspace`] are gone.
 ///
@@ -236,6 +237,14 @@ impl Db {
     /// [`Error::Io`], with `AlreadyExists` where the directory is not empty.
     pub fn checkpoint(&self, directory: &Path) -> Result<()> {
         checkpoint::make(&self.inner.store, directory)
+    }
+
+    /// Reads and checks everything the store has on the disk, while it is in use.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where not even the directory can be read. Damage is no error: it is in the report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        self.inner.store.verify()
     }
 
     /// What the store holds and does.

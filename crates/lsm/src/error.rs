@@ -214,6 +214,9 @@ pub enum CorruptionKind {
     /// A file that must be there is not.
     #[error("the file is missing")]
     MissingFile,
+    /// The disk does not give the bytes back.
+    #[error("the disk cannot read it")]
+    Unreadable,
     /// A record that was synced, and that later records rely on, is not there.
     #[error("a synced record is missing")]
     MissingRecord,

@@ -62,7 +62,6 @@ struct Tally {
 
 impl Memtable {
     /// A memtable that is in nobody's budget.
-    #[cfg(test)]
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self::with(None))
     }

@@ -31,7 +31,8 @@ use crate::store::{Store, StoreParts, apply};
 use crate::tables::TableCache;
 use crate::view::LoggedMemtable;
 use crate::wal::{
-    LiveSegment, LogWriter, Recovered, SegmentPool, TornTail, payload_len_max, recover,
+    LiveSegment, LogWriter, Recovered, SegmentPool, TornTail, holds_frames, payload_len_max,
+    recover,
 };
 
 /// What opening a store found.
@@ -60,8 +61,18 @@ pub struct TornLog {
     pub skipped_bytes: u64,
 }
 
+impl From<TornTail> for TornLog {
+    fn from(torn: TornTail) -> Self {
+        Self {
+            file: torn.file,
+            offset: torn.offset,
+            skipped_bytes: torn.skipped_bytes,
+        }
+    }
+}
+
 /// Numbers left out when the log was torn off: more than one log can hold.
-const SEQ_GAP: u64 = 1 << 32;
+pub(crate) const SEQ_GAP: u64 = 1 << 32;
 
 /// Opens the store that `options` describe. The lock is held until it is dropped.
 pub(crate) fn open(
@@ -73,6 +84,7 @@ pub(crate) fn open(
     let lock = enter_directory(&*disk, &options)?;
     let (mut manifest, created) = open_manifest(&disk, &options)?;
     let state = manifest.state().clone();
+    refuse_older_manifest(&*disk, &options, &state)?;
     let clock = Arc::new(ForwardClock::new(
         Arc::clone(&options.clock),
         state.clock_high,
@@ -168,6 +180,11 @@ fn enter_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLoc
         }
         Err(error) => return Err(Error::io("list", path, error)),
     }
+    lock_directory(disk, options)
+}
+
+/// Locks the directory of a store for this process.
+pub(crate) fn lock_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLock>> {
     let lock_path = options.file(files::LOCK);
     disk.lock(&lock_path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Error::Locked {
@@ -203,6 +220,45 @@ pub(crate) fn sync_name(disk: &dyn Disk, path: &Path) -> Result<()> {
     };
     disk.sync_dir(parent)
         .map_err(|error| Error::io("sync", parent, error))
+}
+
+/// Fails where a log was written that the manifest does not know of, though every log is listed
+/// before it is written: then the manifest is an older copy, or lost its end.
+pub(crate) fn refuse_older_manifest(
+    disk: &dyn Disk,
+    options: &Options,
+    state: &State,
+) -> Result<()> {
+    for number in unlisted_logs(disk, options, state)? {
+        let path = files::log_path(&options.path, number);
+        tracing::error!(log = %path.display(), "the manifest does not know of a log that was written");
+        let current = options.file(files::CURRENT);
+        return Err(Corruption::new(&current, 0, CorruptionKind::MissingRecord).into());
+    }
+    Ok(())
+}
+
+/// Logs that were written, that are not obsolete, and that `state` does not list.
+pub(crate) fn unlisted_logs(
+    disk: &dyn Disk,
+    options: &Options,
+    state: &State,
+) -> Result<Vec<FileNumber>> {
+    let names = disk
+        .read_dir(&options.path)
+        .map_err(|error| Error::io("list", &options.path, error))?;
+    let mut unlisted = Vec::new();
+    for entry in names {
+        if let Some(FileKind::Log(number)) = FileKind::parse(&entry.name)
+            && number >= state.min_log
+            && !state.logs.contains(&number)
+            && holds_frames(disk, &segment(options, number, None))?
+        {
+            unlisted.push(number);
+        }
+    }
+    unlisted.sort_unstable();
+    Ok(unlisted)
 }
 
 fn open_manifest(disk: &Arc<LatchedDisk>, options: &Options) -> Result<(Manifest, bool)> {
@@ -263,6 +319,7 @@ fn replay_log(
     let live = live_segments(options, state);
     let recovered = recover(disk, &live, &mut |frame| {
         let batches = BatchReader::new(frame.payload);
+        refuse_unknown_keyspace(options, state, batches.clone())?;
         apply(keyspaces, batches, frame.first_seq, frame.position.log).map_err(|_| {
             Corruption::new(frame.file, frame.position.offset, CorruptionKind::Encoding)
         })?;
@@ -272,38 +329,40 @@ fn replay_log(
         Ok(())
     })?;
     report.clean = recovered.clean_close || report.created;
-    report.torn_tail = recovered.torn.clone().map(
-        |TornTail {
-             file,
-             offset,
-             skipped_bytes,
-         }| {
-            tracing::warn!(
-                ?file,
-                offset,
-                skipped_bytes,
-                "a crash tore off the end of the log"
-            );
-            TornLog {
-                file,
-                offset,
-                skipped_bytes,
-            }
-        },
-    );
+    report.torn_tail = recovered.torn.clone().map(TornLog::from);
+    if let Some(torn) = &report.torn_tail {
+        tracing::warn!(?torn, "a crash tore off the end of the log");
+    }
     Ok(recovered)
+}
+
+/// Fails where the log speaks of a keyspace that the manifest never had: it lost its end.
+pub(crate) fn refuse_unknown_keyspace(
+    options: &Options,
+    state: &State,
+    batches: BatchReader<'_>,
+) -> Result<()> {
+    let mut known = batches.flatten();
+    if known.all(|entry| entry.keyspace < state.next_keyspace) {
+        return Ok(());
+    }
+    let current = options.file(files::CURRENT);
+    Err(Corruption::new(&current, 0, CorruptionKind::MissingRecord).into())
+}
+
+pub(crate) fn segment(options: &Options, number: FileNumber, end: Option<u64>) -> LiveSegment {
+    LiveSegment {
+        number,
+        path: files::log_path(&options.path, number),
+        end,
+    }
 }
 
 /// The log segments that count, in order.
 pub(crate) fn live_segments(options: &Options, state: &State) -> Vec<LiveSegment> {
-    let segment = |number: FileNumber, end| LiveSegment {
-        number,
-        path: files::log_path(&options.path, number),
-        end,
-    };
     let part = |number: &FileNumber| match state.log_part(*number) {
-        LogPart::Whole => Some(segment(*number, None)),
-        LogPart::Until(end) => Some(segment(*number, Some(end))),
+        LogPart::Whole => Some(segment(options, *number, None)),
+        LogPart::Until(end) => Some(segment(options, *number, Some(end))),
         LogPart::Nothing => None,
     };
     state.logs.iter().filter_map(part).collect()

@@ -112,7 +112,24 @@ impl Store {
     /// Ends the log in order. The commit queue is closed, and no job runs.
     pub(crate) fn close(&self) -> Result<()> {
         self.check_writable()?;
-        self.log().close(self.clock.wall())
+        let end = {
+            let mut log = self.log();
+            log.close(self.clock.wall())?;
+            log.position()
+        };
+        // Written by now and never again: noted, so that a log which is not all there at the next open
+        // is damage, and no tail torn off by a crash.
+        let mut manifest = self.manifest();
+        let next = manifest.numbers().issue();
+        let sealed = manifest.append(&[Edit::SealLogs {
+            last: end.log,
+            end: end.offset,
+            next,
+        }]);
+        if let Err(error) = sealed {
+            tracing::warn!(%error, "the log was closed, but its end could not be noted");
+        }
+        Ok(())
     }
 
     /// Applies a batch and waits for it, holding the caller back while background work is behind.

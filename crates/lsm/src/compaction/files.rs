@@ -50,7 +50,7 @@ impl<N: FnMut() -> FileNumber> NewTables for TableFiles<N> {
         let path = table_path(&self.directory, number);
         self.made.push(number);
         let disk = Arc::clone(&self.disk);
-        TableWriter::create(disk, &path, number, self.options, self.created_at)
+        TableWriter::create(disk, &path, number, self.options.clone(), self.created_at)
     }
 
     fn abandon(&mut self) {
@@ -92,6 +92,7 @@ mod tests {
     use ringwood_env::faulty::{Class, Failure, Fault, FaultPlan};
 
     use super::*;
+    use crate::batch::KeyspaceId;
     use crate::compaction::job::Compacted;
     use crate::compaction::output::Cuts;
     use crate::compaction::testing::{NOT_CANCELLED, Shelf, no_limit};
@@ -99,6 +100,7 @@ mod tests {
     use crate::key::{Kind, SeqNo};
     use crate::memtable::Memtable;
     use crate::options::KeyspaceOptions;
+    use crate::sstable::TableOwner;
 
     /// A hundred puts, a delete, and a range delete that reaches beyond them all.
     fn memtable() -> Arc<Memtable> {
@@ -141,7 +143,11 @@ mod tests {
     fn table_files(disk: &Arc<FaultyDisk>) -> TableFiles<impl FnMut() -> FileNumber> {
         let directory = PathBuf::from("/store");
         disk.create_dir_all(&directory).unwrap();
-        let options = TableOptions::new(&KeyspaceOptions::default(), false);
+        let owner = TableOwner {
+            id: KeyspaceId(0),
+            name: "data".into(),
+        };
+        let options = TableOptions::new(owner, &KeyspaceOptions::default(), false);
         let mut last = 0;
         let next_number = move || {
             last += 1;

@@ -81,23 +81,11 @@ impl Manifest {
     /// only part of them is there; [`Error::UnsupportedFormat`]; [`Error::Io`].
     pub(crate) fn open(disk: Arc<dyn Disk>, directory: &Path) -> Result<Self> {
         let names = list(&*disk, directory)?;
-        let current_path = directory.join(CURRENT);
-        let Some(bytes) = read_file(&*disk, &current_path)? else {
-            return Err(without_current(directory, &names));
-        };
-        let current = current::decode(&current_path, &bytes)?;
-        let path = manifest_path(directory, current.manifest);
-        let Some(bytes) = read_file(&*disk, &path)? else {
-            return Err(Corruption::new(&path, 0, CorruptionKind::MissingFile).into());
-        };
-        let mut replayed = replay(&path, &bytes)?;
-        if replayed.number != current.manifest {
-            return Err(Corruption::new(&path, 0, CorruptionKind::Encoding).into());
-        }
-        if current.damaged {
-            let damage = Corruption::new(&current_path, 0, CorruptionKind::Checksum);
-            replayed.damage.push(damage);
-        }
+        let InForce {
+            path,
+            bytes,
+            replayed,
+        } = InForce::read(&*disk, directory, &names)?;
         let file = disk
             .open(&path, OpenMode::Write)
             .map_err(|error| Error::io("open", &path, error))?;
@@ -127,7 +115,41 @@ impl Manifest {
         })
     }
 
-    /// Makes a store in `directory`, which is empty but for the tables of `state`.
+    /// Reads what [`Manifest::open`] would, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Manifest::open`].
+    pub(crate) fn read(disk: &dyn Disk, directory: &Path) -> Result<Reading> {
+        let names = list(disk, directory)?;
+        let InForce { path, replayed, .. } = InForce::read(disk, directory, &names)?;
+        Ok(Reading {
+            path,
+            len: replayed.position.end,
+            state: replayed.state,
+            damage: replayed.damage,
+        })
+    }
+
+    /// Reads the manifest at `path`, in force or not, as far as it can be: the state it had come to,
+    /// and what is wrong with the rest.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::UnsupportedFormat`].
+    pub(crate) fn salvage(disk: &dyn Disk, path: &Path) -> Result<(State, Option<Corruption>)> {
+        let Some(bytes) = read_file(disk, path)? else {
+            let missing = Corruption::new(path, 0, CorruptionKind::MissingFile);
+            return Ok((State::default(), Some(missing)));
+        };
+        let mut state = State::default();
+        match replay_into(&mut state, path, &bytes) {
+            Ok(_) => Ok((state, None)),
+            Err(Error::Corruption(damage)) => Ok((state, Some(damage))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a store in `directory`, which holds the tables and logs of `state`; a manifest that was
+    /// in force there is not any more.
     ///
     /// # Errors
     /// As [`Manifest::create`].
@@ -339,6 +361,17 @@ fn encode_checkpoint(number: FileNumber, state: &State) -> (Vec<u8>, u32) {
     (bytes, chain)
 }
 
+/// What the manifest in force says.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) path: PathBuf,
+    /// Bytes of it that count.
+    pub(crate) len: u64,
+    pub(crate) state: State,
+    /// As [`Manifest::damage`].
+    pub(crate) damage: Vec<Corruption>,
+}
+
 /// What a manifest's bytes add up to.
 struct Replayed {
     number: FileNumber,
@@ -364,8 +397,51 @@ pub(crate) fn fuzz_decode(path: &Path, bytes: &[u8]) {
     }
 }
 
+/// The manifest in force, read.
+struct InForce {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    replayed: Replayed,
+}
+
+impl InForce {
+    /// `names` are those of the directory.
+    fn read(disk: &dyn Disk, directory: &Path, names: &[DirEntry]) -> Result<Self> {
+        let current_path = directory.join(CURRENT);
+        let Some(bytes) = read_file(disk, &current_path)? else {
+            return Err(without_current(directory, names));
+        };
+        let current = current::decode(&current_path, &bytes)?;
+        let path = manifest_path(directory, current.manifest);
+        let Some(bytes) = read_file(disk, &path)? else {
+            return Err(Corruption::new(&path, 0, CorruptionKind::MissingFile).into());
+        };
+        let mut replayed = replay(&path, &bytes)?;
+        if replayed.number != current.manifest {
+            return Err(Corruption::new(&path, 0, CorruptionKind::Encoding).into());
+        }
+        if current.damaged {
+            let damage = Corruption::new(&current_path, 0, CorruptionKind::Checksum);
+            replayed.damage.push(damage);
+        }
+        Ok(Self {
+            path,
+            bytes,
+            replayed,
+        })
+    }
+}
+
 /// Reads what the bytes of a manifest say. `path` is for the error.
 fn replay(path: &Path, bytes: &[u8]) -> Result<Replayed> {
+    let mut state = State::default();
+    let replayed = replay_into(&mut state, path, bytes)?;
+    Ok(Replayed { state, ..replayed })
+}
+
+/// The same, into `state`, which after an error is what was read until then. The result's own state
+/// is empty.
+fn replay_into(state: &mut State, path: &Path, bytes: &[u8]) -> Result<Replayed> {
     let corruption = |(offset, kind): Damage| Corruption::new(path, offset as u64, kind);
     let (header, mut records) = Records::begin(bytes).map_err(corruption)?;
     if header.format != FORMAT_VERSION {
@@ -378,7 +454,6 @@ fn replay(path: &Path, bytes: &[u8]) -> Result<Replayed> {
     if header.key_id != 0 {
         return Err(corruption((0, CorruptionKind::Encoding)).into());
     }
-    let mut state = State::default();
     let mut checkpoint_end = None;
     let mut appended = None;
     while let Some(record) = records.next().map_err(corruption)? {
@@ -401,7 +476,7 @@ fn replay(path: &Path, bytes: &[u8]) -> Result<Replayed> {
     }
     Ok(Replayed {
         number: header.number,
-        state,
+        state: State::default(),
         position: Position {
             end: end as u64,
             index,
@@ -444,7 +519,7 @@ fn remove_others(disk: &dyn Disk, directory: &Path, in_force: FileNumber) {
 }
 
 /// A file number behind every one in use.
-fn behind_all(names: &[DirEntry]) -> FileNumber {
+pub(crate) fn behind_all(names: &[DirEntry]) -> FileNumber {
     let numbers = names
         .iter()
         .filter_map(|entry| match FileKind::parse(&entry.name)? {

@@ -16,10 +16,10 @@ pub(crate) mod testing;
 mod version;
 
 pub(crate) use edit::Edit;
-pub(crate) use log::Manifest;
 #[cfg(fuzzing)]
 pub(crate) use log::fuzz_decode;
-pub(crate) use state::{LogPart, State};
+pub(crate) use log::{Manifest, Reading, behind_all};
+pub(crate) use state::{KeyspaceState, LogPart, State};
 pub(crate) use table::{ObsoleteFiles, Table};
 pub(crate) use version::{Version, end_of};
 

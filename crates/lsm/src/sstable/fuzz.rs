@@ -12,11 +12,13 @@ use super::file::TableFile;
 use super::filter::{Filter, filter_hash};
 use super::format::{BLOCK_HEADER_LEN, BlockHandle, BlockHeader, FOOTER_LEN, append_block};
 use super::index::IndexBlock;
+use super::meta::TableOwner;
 use super::properties::TableProperties;
 use super::reader::TableReader;
 use super::salvage::salvage_file;
 use super::tombstones::parse_tombstones;
 use super::writer::{TableOptions, TableWriter};
+use crate::batch::KeyspaceId;
 use crate::cache::BlockCache;
 use crate::cursor::{BlockRead, Cursor, ReadTier};
 use crate::error::Result;
@@ -27,6 +29,14 @@ use crate::range_tombstone::RangeTombstone;
 
 /// The number that tables given to [`table`] bear.
 pub(crate) const NUMBER: FileNumber = FileNumber::new(1);
+
+/// Whose those tables are.
+pub(super) fn owner() -> TableOwner {
+    TableOwner {
+        id: KeyspaceId(3),
+        name: "fuzz".into(),
+    }
+}
 
 /// Reads `bytes` as the file of table 1, in every way there is. True: without any error.
 pub(crate) fn table(bytes: &[u8]) -> bool {
@@ -141,6 +151,7 @@ pub(crate) fn small_table(compression: Compression) -> Vec<u8> {
     let disk = Arc::new(FaultyDisk::new(0));
     let path = Path::new("fuzz.sst");
     let options = TableOptions {
+        owner: owner(),
         block_len: 256,
         compression,
         filter_bits_per_key: 10,

@@ -1,7 +1,17 @@
 //! What the manifest knows of a table, so that a table need not be opened to be passed over.
 
+use std::sync::Arc;
+
+use crate::batch::KeyspaceId;
 use crate::files::FileNumber;
 use crate::key::{InternalKey, SeqNo};
+
+/// Whose entries a table holds: what a repair goes by where the manifest is lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableOwner {
+    pub(crate) id: KeyspaceId,
+    pub(crate) name: Arc<str>,
+}
 
 /// A table, as the manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@
 //! Numbers are u64. A tag this build does not know is passed over, so that later builds may add some.
 
 use super::format::{Malformed, len_u32};
-use super::meta::TableMeta;
+use super::meta::{TableMeta, TableOwner};
+use crate::batch::KeyspaceId;
 use crate::files::FileNumber;
 use crate::key::{InternalKey, Kind, SeqNo, split_deadline};
 use crate::range_tombstone::RangeTombstone;
@@ -16,6 +17,7 @@ use crate::range_tombstone::RangeTombstone;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TableProperties {
     pub(crate) meta: TableMeta,
+    pub(crate) owner: TableOwner,
     pub(crate) data_blocks: u64,
     /// Bytes of data blocks as stored, headers included.
     pub(crate) data_len: u64,
@@ -29,7 +31,8 @@ pub(crate) struct TableProperties {
 }
 
 /// Numbers have the tags from 1 on, in the order of [`TableProperties::numbers`]: add at its end.
-const NUMBERS: usize = 16;
+const NUMBERS: usize = 17;
+const TAG_KEYSPACE_NAME: u8 = 0x43;
 const TAG_SMALLEST: u8 = 0x40;
 const TAG_LARGEST: u8 = 0x41;
 const TAG_DEADLINES: u8 = 0x42;
@@ -103,7 +106,7 @@ impl TableProperties {
             data_len: 0,
             index_partitions: 0,
             filter_keys: 0,
-            ..*self
+            ..self.clone()
         }
     }
 
@@ -126,6 +129,7 @@ impl TableProperties {
             self.restart_interval,
             self.filter_bits_per_key,
             self.filter_keys,
+            self.owner.id.0.into(),
         ]
     }
 
@@ -134,6 +138,7 @@ impl TableProperties {
         for (tag, number) in (1..).zip(self.numbers()) {
             append_record(&mut out, tag, &number.to_le_bytes());
         }
+        append_record(&mut out, TAG_KEYSPACE_NAME, self.owner.name.as_bytes());
         append_record(&mut out, TAG_SMALLEST, &self.meta.smallest);
         append_record(&mut out, TAG_LARGEST, &self.meta.largest);
         if let Some((min, max)) = self.meta.deadlines {
@@ -176,6 +181,13 @@ impl TableProperties {
                 .map(<[u8]>::to_vec)
                 .ok_or(Malformed)
         };
+        let owner = TableOwner {
+            id: KeyspaceId(number(17)?.try_into().map_err(|_| Malformed)?),
+            name: find(TAG_KEYSPACE_NAME)
+                .and_then(|bytes| str::from_utf8(bytes).ok())
+                .ok_or(Malformed)?
+                .into(),
+        };
         let deadlines = match find(TAG_DEADLINES) {
             None => None,
             Some(bytes) => match bytes.as_chunks::<8>() {
@@ -199,6 +211,7 @@ impl TableProperties {
                 raw_value_len: number(8)?,
                 created_at_ms: number(9)?,
             },
+            owner,
             data_blocks: number(10)?,
             data_len: number(11)?,
             index_partitions: number(12)?,
@@ -261,6 +274,10 @@ mod tests {
                 raw_key_len: 9,
                 raw_value_len: 10,
                 created_at_ms: 11,
+            },
+            owner: TableOwner {
+                id: KeyspaceId(19),
+                name: "some keyspace".into(),
             },
             data_blocks: 12,
             data_len: 13,

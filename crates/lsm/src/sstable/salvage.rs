@@ -15,6 +15,7 @@ use ringwood_env::Disk;
 use super::block::{Block, BlockCursor, DataBlock};
 use super::file::TableFile;
 use super::format::{BLOCK_HEADER_LEN, BlockHeader, BlockKind, FOOTER_LEN, HEADER_LEN};
+use super::properties::TableProperties;
 use super::tombstones::parse_tombstones;
 use crate::error::Result;
 use crate::files::FileNumber;
@@ -30,6 +31,8 @@ const PIECE_LEN: usize = 4 << 10;
 pub(crate) struct Salvaged {
     pub(crate) entries: u64,
     pub(crate) range_tombstones: Vec<RangeTombstone>,
+    /// What the table said of itself, where that was intact.
+    pub(crate) properties: Option<TableProperties>,
     /// In the order of the file.
     pub(crate) lost: Vec<LostBytes>,
 }
@@ -131,7 +134,12 @@ impl Salvage<'_> {
                     Err(_) => false,
                 }
             }
-            (Some(_), BlockKind::Index | BlockKind::Filter | BlockKind::Properties) => true,
+            (Some(payload), BlockKind::Properties) => {
+                let len = self.window.file.len;
+                self.found.properties = TableProperties::parse(payload.bytes(), len).ok();
+                self.found.properties.is_some()
+            }
+            (Some(_), BlockKind::Index | BlockKind::Filter) => true,
         };
         if !saved {
             self.lose(at..end, Some(header.kind));

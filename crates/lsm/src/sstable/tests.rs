@@ -25,6 +25,7 @@ type Entry = (Vec<u8>, u64, Kind, Vec<u8>);
 
 fn options() -> TableOptions {
     TableOptions {
+        owner: fuzz::owner(),
         block_len: 4096,
         compression: Compression::Lz4,
         filter_bits_per_key: 10,

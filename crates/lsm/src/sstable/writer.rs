@@ -19,7 +19,7 @@ use super::format::{
     len_u32,
 };
 use super::index::{IndexBuilder, separator};
-use super::meta::TableMeta;
+use super::meta::{TableMeta, TableOwner};
 use super::properties::TableProperties;
 use super::tombstones::encode_tombstones;
 use crate::error::{Error, Result};
@@ -36,8 +36,9 @@ const PARTITION_LEN: usize = 4 << 10;
 const PARTITION_DATA_LEN: u64 = 1 << 30;
 
 /// How a table is written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TableOptions {
+    pub(crate) owner: TableOwner,
     pub(crate) block_len: usize,
     pub(crate) compression: Compression,
     /// 0: no filter.
@@ -51,8 +52,9 @@ pub(crate) struct TableOptions {
 
 impl TableOptions {
     /// What a keyspace's options ask for, in its lowest level or above.
-    pub(crate) fn new(options: &KeyspaceOptions, is_bottom: bool) -> Self {
+    pub(crate) fn new(owner: TableOwner, options: &KeyspaceOptions, is_bottom: bool) -> Self {
         Self {
+            owner,
             block_len: options.block_len,
             compression: if is_bottom {
                 options.bottom_compression
@@ -108,9 +110,9 @@ impl TableWriter {
             written: 0,
         };
         out.buffer.extend_from_slice(&file_header(number));
+        let properties = no_entries(number, &options, created_at_ms);
         Ok(Self {
             out,
-            options,
             compressor: Compressor::new(options.compression),
             block: DataBlockBuilder::new(options.restart_interval),
             unnamed_block: None,
@@ -121,7 +123,8 @@ impl TableWriter {
             last_user: Vec::new(),
             last_trailer: 0,
             tombstones: Vec::new(),
-            properties: no_entries(number, &options, created_at_ms),
+            properties,
+            options,
             separator: Vec::new(),
         })
     }
@@ -336,6 +339,7 @@ fn no_entries(number: FileNumber, options: &TableOptions, created_at_ms: u64) ->
             raw_value_len: 0,
             created_at_ms,
         },
+        owner: options.owner.clone(),
         data_blocks: 0,
         data_len: 0,
         index_partitions: 0,

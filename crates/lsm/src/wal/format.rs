@@ -3,7 +3,8 @@
 //! # Format
 //! A segment is a file of fixed length. Its first page (4 KiB) is the header, frames follow:
 //! ```text
-//! segment header   0  magic "RINGWLOG"
+//! segment header      twice in the page, at 0 and at 2048
+//!                  0  magic "RINGWLOG"
 //!                  8  version u32 = 1 | reserved u32
 //!                 16  number u64                 the file's: its generation
 //!                 24  length u64                 of the whole file
@@ -48,6 +49,8 @@ const MAGIC: [u8; 8] = *b"RINGWLOG";
 /// The version of the format that is written, and the newest read.
 pub(crate) const VERSION: u32 = 1;
 const SEGMENT_HEADER_LEN: usize = 40;
+/// Where the two copies of a segment's header begin.
+const COPIES_AT: [usize; 2] = [0, PAGE_LEN / 2];
 
 const FLAG_PAGE_ALIGNED: u8 = 1;
 const FLAG_END: u8 = 2;
@@ -111,22 +114,49 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Reads a header from a segment's first page.
+    /// A segment's first page. The header stands in it twice, in two sectors: without the salt, no
+    /// frame of the segment could be read.
+    pub(crate) fn to_page(self) -> Vec<u8> {
+        let mut page = vec![0; PAGE_LEN];
+        let bytes = self.encode();
+        for at in COPIES_AT {
+            page[at..at + bytes.len()].copy_from_slice(&bytes);
+        }
+        page
+    }
+
+    /// Reads the header from a segment's first page: of its two copies the first that is whole.
     pub(crate) fn decode(page: &[u8; PAGE_LEN]) -> Result<Self, SegmentHeaderFault> {
-        if page[..8] != MAGIC {
+        let [first, second] = COPIES_AT.map(|at| Self::decode_copy(&page[at..]));
+        match (first, second) {
+            (Err(SegmentHeaderFault::Magic | SegmentHeaderFault::Checksum), Ok(second)) => {
+                Ok(second)
+            }
+            (first, _) => first,
+        }
+    }
+
+    /// Whether one of the two copies in the page is damaged.
+    pub(crate) fn is_half(page: &[u8; PAGE_LEN]) -> bool {
+        let [first, second] = COPIES_AT.map(|at| Self::decode_copy(&page[at..]));
+        first != second
+    }
+
+    fn decode_copy(copy: &[u8]) -> Result<Self, SegmentHeaderFault> {
+        if copy[..8] != MAGIC {
             return Err(SegmentHeaderFault::Magic);
         }
-        if u32_at(page, 36) != checksum(0, &page[..36]) {
+        if u32_at(copy, 36) != checksum(0, &copy[..36]) {
             return Err(SegmentHeaderFault::Checksum);
         }
-        let version = u32_at(page, 8);
+        let version = u32_at(copy, 8);
         if version != VERSION {
             return Err(SegmentHeaderFault::Version(version));
         }
         Ok(Self {
-            number: FileNumber::new(u64_at(page, 16)),
-            len: u64_at(page, 24),
-            salt: u32_at(page, 32),
+            number: FileNumber::new(u64_at(copy, 16)),
+            len: u64_at(copy, 24),
+            salt: u32_at(copy, 32),
         })
     }
 }
@@ -292,9 +322,16 @@ mod tests {
             len: 1 << 16,
             salt: 3,
         };
-        let mut page = [0; PAGE_LEN];
-        page[..SEGMENT_HEADER_LEN].copy_from_slice(&segment.encode());
+        let page: [u8; PAGE_LEN] = segment.to_page().try_into().unwrap();
         assert_eq!(SegmentHeader::decode(&page), Ok(segment));
+        for at in COPIES_AT {
+            for bit in 0..8 * SEGMENT_HEADER_LEN {
+                let mut flipped = page;
+                flipped[at + bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(SegmentHeader::decode(&flipped), Ok(segment), "bit {bit}");
+                assert!(SegmentHeader::is_half(&flipped), "bit {bit}");
+            }
+        }
     }
 
     #[test]

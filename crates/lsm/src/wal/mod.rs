@@ -25,6 +25,7 @@
 pub(crate) mod format;
 pub(crate) mod frame;
 pub(crate) mod reader;
+pub(crate) mod salvage;
 pub(crate) mod segment;
 pub(crate) mod writer;
 
@@ -35,6 +36,7 @@ mod tests;
 
 pub(crate) use format::payload_len_max;
 pub(crate) use frame::Frame;
-pub(crate) use reader::{LiveSegment, Recovered, TornTail, recover};
+pub(crate) use reader::{LiveSegment, Recovered, TornTail, holds_frames, read_log, recover};
+pub(crate) use salvage::salvage;
 pub(crate) use segment::{Segment, SegmentPool};
 pub(crate) use writer::LogWriter;

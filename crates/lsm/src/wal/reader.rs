@@ -83,6 +83,23 @@ pub(crate) fn recover(
     segments: &[LiveSegment],
     replay: &mut dyn FnMut(RecoveredFrame<'_>) -> Result<()>,
 ) -> Result<Recovered> {
+    let recovered = read_log(disk, segments, replay)?;
+    // Also after a clean close: its mark may be one whose write failed, and stand in the cache only.
+    if let Some(end) = recovered.end {
+        sync_until(disk, segments, end)?;
+    }
+    Ok(recovered)
+}
+
+/// As [`recover`], but syncs nothing: what was handed over may be in the cache only.
+///
+/// # Errors
+/// As [`recover`].
+pub(crate) fn read_log(
+    disk: &dyn Disk,
+    segments: &[LiveSegment],
+    replay: &mut dyn FnMut(RecoveredFrame<'_>) -> Result<()>,
+) -> Result<Recovered> {
     let mut recovery = Recovery::new(segments);
     let mut window = Vec::new();
     for segment in segments {
@@ -90,12 +107,19 @@ pub(crate) fn recover(
         recovery.segment(&mut reader, segment.end, replay)?;
         window = reader.window;
     }
-    let recovered = recovery.finish();
-    // Also after a clean close: its mark may be one whose write failed, and stand in the cache only.
-    if let Some(end) = recovered.end {
-        sync_until(disk, segments, end)?;
+    Ok(recovery.finish())
+}
+
+/// Whether anything was ever written to a segment.
+///
+/// # Errors
+/// [`Error::Io`]. A file that cannot be read as a segment holds nothing.
+pub(crate) fn holds_frames(disk: &dyn Disk, segment: &LiveSegment) -> Result<bool> {
+    match SegmentReader::open(disk, segment, Vec::new()) {
+        Ok(mut reader) => Ok(reader.frame(FIRST_FRAME)?.is_some()),
+        Err(Error::Corruption(_) | Error::UnsupportedFormat { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok(recovered)
 }
 
 /// As [`recover`], of one segment that is open already; syncs nothing.
@@ -130,6 +154,9 @@ struct Recovery {
     /// Whether the last segment ended where it was sealed. Who went on behind it knew of used numbers
     /// from elsewhere, and may have skipped some.
     is_sealed: bool,
+    /// Whether a segment follows that seal: the log was opened again. One that was closed in order is
+    /// sealed as well, and nothing follows.
+    is_reopened: bool,
 }
 
 struct Stop {
@@ -153,6 +180,7 @@ impl Recovery {
             },
             stops: Vec::new(),
             is_sealed: false,
+            is_reopened: false,
         }
     }
 
@@ -162,10 +190,12 @@ impl Recovery {
         sealed_end: Option<u64>,
         replay: &mut dyn FnMut(RecoveredFrame<'_>) -> Result<()>,
     ) -> Result<()> {
+        self.is_reopened = self.is_sealed;
         let offset = self.accept_frames(reader, replay)?;
         match sealed_end {
             Some(end) if end == offset => {
                 self.is_sealed = true;
+                self.is_reopened = false;
                 Ok(())
             }
             // What an earlier recovery has accepted, it made durable.
@@ -281,7 +311,7 @@ impl Recovery {
 
     fn finish(mut self) -> Recovered {
         // Closed in order, but opened again since: who wrote behind the seal may have lost all of it.
-        self.state.clean_close &= !self.is_sealed;
+        self.state.clean_close &= !(self.is_sealed && self.is_reopened);
         let damaged = self.stops.iter().find(|stop| stop.damaged);
         let has_hole = self.stops.iter().any(|stop| stop.followed);
         let torn = damaged.or_else(|| has_hole.then(|| &self.stops[0]));
@@ -294,14 +324,22 @@ impl Recovery {
     }
 }
 
+fn open(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn DiskFile>> {
+    disk.open(path, OpenMode::Read)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Corruption::new(path, 0, CorruptionKind::MissingFile).into(),
+            _ => Error::io("open", path, error),
+        })
+}
+
 /// Reads one segment through a window that moves forward.
 #[derive(Debug)]
-struct SegmentReader<'a> {
+pub(super) struct SegmentReader<'a> {
     file: Arc<dyn DiskFile>,
-    path: &'a Path,
+    pub(super) path: &'a Path,
     header: SegmentHeader,
     /// Nothing counts from here on: the seal's end, or the file's.
-    limit: u64,
+    pub(super) limit: u64,
     window: Vec<u8>,
     window_start: u64,
 }
@@ -309,19 +347,36 @@ struct SegmentReader<'a> {
 impl<'a> SegmentReader<'a> {
     /// Opens a segment and checks its header; `window` is memory to use.
     fn open(disk: &dyn Disk, segment: &'a LiveSegment, window: Vec<u8>) -> Result<Self> {
-        let path = &segment.path;
-        let file = disk
-            .open(path, OpenMode::Read)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => {
-                    Corruption::new(path, 0, CorruptionKind::MissingFile).into()
-                }
-                _ => Error::io("open", path, error),
-            })?;
-        Self::new(file, segment, window)
+        Self::new(open(disk, &segment.path)?, segment, window)
     }
 
-    fn new(file: Arc<dyn DiskFile>, segment: &'a LiveSegment, mut window: Vec<u8>) -> Result<Self> {
+    /// As [`SegmentReader::open`], of a segment that may have been cut short.
+    pub(super) fn open_cut(disk: &dyn Disk, segment: &'a LiveSegment) -> Result<Self> {
+        let (mut reader, len) = Self::begin(open(disk, &segment.path)?, segment, Vec::new())?;
+        reader.limit = reader.limit.min(len);
+        Ok(reader)
+    }
+
+    /// Where the file ends although it should be longer.
+    pub(super) fn cut_at(&self) -> Option<u64> {
+        let len = self.file.len().unwrap_or(0);
+        (len < self.header.len).then_some(len)
+    }
+
+    fn new(file: Arc<dyn DiskFile>, segment: &'a LiveSegment, window: Vec<u8>) -> Result<Self> {
+        let (reader, len) = Self::begin(file, segment, window)?;
+        if len < reader.header.len {
+            return Err(Corruption::new(reader.path, len, CorruptionKind::Truncated).into());
+        }
+        Ok(reader)
+    }
+
+    /// A reader, and how long the file is.
+    fn begin(
+        file: Arc<dyn DiskFile>,
+        segment: &'a LiveSegment,
+        mut window: Vec<u8>,
+    ) -> Result<(Self, u64)> {
         let path = &segment.path;
         let corrupt = |offset, kind| Err(Corruption::new(path, offset, kind).into());
         let mut page = [0; PAGE_LEN];
@@ -345,22 +400,20 @@ impl<'a> SegmentReader<'a> {
                 });
             }
         };
-        if len < header.len {
-            return corrupt(len, CorruptionKind::Truncated);
-        }
         window.clear();
-        Ok(Self {
+        let reader = Self {
             file,
             path,
             header,
             limit: segment.end.unwrap_or(header.len).min(header.len),
             window,
             window_start: FIRST_FRAME,
-        })
+        };
+        Ok((reader, len))
     }
 
     /// The whole frame that stands at `offset`, with its payload.
-    fn frame(&mut self, offset: u64) -> Result<Option<(FrameHeader, &[u8])>> {
+    pub(super) fn frame(&mut self, offset: u64) -> Result<Option<(FrameHeader, &[u8])>> {
         let Some(header) = self.header_at(offset)? else {
             return Ok(None);
         };
@@ -376,7 +429,7 @@ impl<'a> SegmentReader<'a> {
     }
 
     /// The first header of a frame at or behind `offset`, whatever became of its payload.
-    fn find_header(&mut self, offset: u64) -> Result<Option<(u64, FrameHeader)>> {
+    pub(super) fn find_header(&mut self, offset: u64) -> Result<Option<(u64, FrameHeader)>> {
         const NUMBER_AT: usize = 8 / FRAME_ALIGNMENT;
         let number = self.header.number.get().to_le_bytes();
         let mut at = offset.next_multiple_of(FRAME_ALIGNMENT as u64);
@@ -399,7 +452,7 @@ impl<'a> SegmentReader<'a> {
     }
 
     /// Whether something stands at `offset` that was a frame of this segment and is none any more.
-    fn is_damaged_at(&mut self, offset: u64) -> Result<bool> {
+    pub(super) fn is_damaged_at(&mut self, offset: u64) -> Result<bool> {
         let SegmentHeader { number, salt, .. } = self.header;
         let bytes = self.header_bytes(offset)?;
         let was_frame = bytes.is_some_and(|bytes| format::was_header(bytes, number, salt));

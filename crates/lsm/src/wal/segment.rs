@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use ringwood_env::{Disk, DiskFile, OpenMode, Random};
 
-use super::format::{PAGE_LEN, SegmentHeader, to_usize};
+use super::format::{SegmentHeader, to_usize};
 use crate::error::{Error, Result};
 use crate::files::{FileNumber, log_path};
 
@@ -78,7 +78,7 @@ impl Segment {
             .map_err(|error| Error::io("open", &old_path, error))?;
         // ORDER: before it has its new name, so that a file is never found under a number that its
         // header does not bear.
-        file.write_at(&first_page(&header), 0)
+        file.write_at(&header.to_page(), 0)
             .and_then(|()| file.sync())
             .map_err(|error| Error::io("write", &old_path, error))?;
         // What reading ahead has cached lies in large folios, in which small writes cost four times as
@@ -134,17 +134,10 @@ fn fill(file: &dyn DiskFile, header: &SegmentHeader) -> io::Result<()> {
         file.write_at(&zeros[..to_usize(len)], offset)?;
         offset += len;
     }
-    file.write_at(&first_page(header), 0)?;
+    file.write_at(&header.to_page(), 0)?;
     file.sync()?;
     file.will_not_need(0, header.len);
     Ok(())
-}
-
-fn first_page(header: &SegmentHeader) -> Vec<u8> {
-    let mut page = vec![0; PAGE_LEN];
-    let bytes = header.encode();
-    page[..bytes.len()].copy_from_slice(&bytes);
-    page
 }
 
 /// Keeps obsolete segments for another use, and one that is ready.

@@ -122,6 +122,7 @@ fn some_options() -> impl Strategy<Value = TableOptions> {
     )
         .prop_map(
             |(block_len, compression, filter_bits_per_key, restart_interval)| TableOptions {
+                owner: fuzz::owner(),
                 block_len,
                 compression,
                 filter_bits_per_key,

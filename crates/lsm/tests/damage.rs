@@ -1,0 +1,235 @@
+//! A damaged store gives an error or the right answer, never a wrong one, and never hangs.
+//!
+//! Every byte of every file is changed, one at a time; so much by default as takes seconds, and all
+//! of it with `RINGWOOD_FLIP_STRIDE=1`.
+
+mod store_kit;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ringwood_env::FaultyDisk;
+use ringwood_env::faulty::FaultPlan;
+use ringwood_lsm::{Db, Error, VerifyReport, verify};
+use store_kit::{Expected, PATH, closed_store, options, read_everything};
+
+/// How many bytes lie between two that are changed.
+fn stride() -> usize {
+    std::env::var("RINGWOOD_FLIP_STRIDE").map_or(499, |stride| {
+        stride.parse().expect("RINGWOOD_FLIP_STRIDE is a number")
+    })
+}
+
+/// What came of one damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// Opening named it.
+    RefusedToOpen,
+    /// A read named it; every other answer was right.
+    ReadFailed,
+    /// Every answer was right, and verify named it.
+    Found,
+    /// Every answer was right, and it was noted as healed or torn off.
+    Noted,
+    /// Every answer was right, and nothing was to be seen: the byte counts for nothing.
+    Unseen,
+}
+
+#[derive(Default)]
+struct Tally(BTreeMap<(String, Outcome), u64>);
+
+impl Tally {
+    fn count(&mut self, path: &str, outcome: Outcome) {
+        let kind = path.rsplit('/').next().unwrap();
+        let kind = kind.trim_start_matches(|c: char| c.is_ascii_digit());
+        let kind = kind.split('-').next().unwrap().to_owned();
+        *self.0.entry((kind, outcome)).or_default() += 1;
+    }
+
+    fn of(&self, outcome: Outcome) -> u64 {
+        let all = self.0.iter().filter(|((_, one), _)| *one == outcome);
+        all.map(|(_, count)| count).sum()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for ((kind, outcome), count) in &self.0 {
+            writeln!(f, "{kind:>10} {outcome:?}: {count}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens the damaged store, reads all of it and verifies it.
+fn examine(disk: &FaultyDisk, expected: &Expected, what: &dyn fmt::Display) -> Outcome {
+    let report = verify(&options(disk));
+    let db = match Db::open(options(disk)) {
+        Ok(db) => db,
+        Err(error) => {
+            assert!(is_named(&error), "{what}: {error}");
+            if let Ok(report) = report {
+                assert!(!report.is_clean(), "{what}: {error} is not found by verify");
+            }
+            return Outcome::RefusedToOpen;
+        }
+    };
+    let report = report.unwrap_or_else(|error| panic!("{what}: opens, but {error}"));
+    let torn = db.open_report().torn_tail.is_some() || !db.open_report().healed.is_empty();
+    let failures = read_everything(&db, expected, what);
+    for failure in &failures {
+        assert!(is_named(failure), "{what}: {failure}");
+    }
+    match (failures.is_empty(), report) {
+        (false, report) => {
+            assert!(
+                !report.is_clean(),
+                "{what}: {} is not found by verify",
+                failures[0]
+            );
+            Outcome::ReadFailed
+        }
+        (true, report) if !report.is_clean() => Outcome::Found,
+        (
+            true,
+            VerifyReport {
+                healed, torn_tail, ..
+            },
+        ) => {
+            if torn || !healed.is_empty() || torn_tail.is_some() {
+                Outcome::Noted
+            } else {
+                Outcome::Unseen
+            }
+        }
+    }
+}
+
+fn is_named(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Corruption(_) | Error::UnsupportedFormat { .. } | Error::NoSuchKeyspace { .. }
+    )
+}
+
+fn files(disk: &FaultyDisk) -> Vec<(String, Vec<u8>)> {
+    let paths = disk
+        .paths()
+        .into_iter()
+        .filter(|path| !path.ends_with("LOCK"));
+    paths
+        .map(|path| (path.clone(), disk.read_file(&path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn any_changed_byte_of_any_file_gives_an_error_or_the_right_answer() {
+    let (disk, expected) = closed_store();
+    let mut tally = Tally::default();
+    let mut bytes = 0;
+    for (path, content) in files(&disk) {
+        // The start of each file is tried whole: headers are there.
+        let stride = stride();
+        let positions = (0..content.len()).filter(|at| *at < 64 || at % stride == 0);
+        for at in positions {
+            let flip = 1u8 << (at % 8);
+            let byte = content[at];
+            for changed in [byte ^ flip, 0, 0xff] {
+                if changed == byte {
+                    continue;
+                }
+                let image = disk.image(1);
+                let mut damaged = content.clone();
+                damaged[at] = changed;
+                image.write_file(&path, damaged);
+                let what = format!("{path} byte {at} {byte:#x} → {changed:#x}");
+                tally.count(&path, examine(&image, &expected, &what));
+                bytes += 1;
+            }
+        }
+    }
+    println!("{bytes} changes of a byte\n{tally}");
+    assert!(tally.of(Outcome::ReadFailed) > 0 && tally.of(Outcome::Noted) > 0);
+}
+
+#[test]
+fn a_file_cut_short_or_missing_gives_an_error_or_the_right_answer() {
+    let (disk, expected) = closed_store();
+    let mut tally = Tally::default();
+    for (path, content) in files(&disk) {
+        let image = disk.image(1);
+        image.remove(&path);
+        let what = format!("{path} missing");
+        let outcome = examine(&image, &expected, &what);
+        assert_ne!(outcome, Outcome::Noted, "{what}");
+        tally.count(&path, outcome);
+        let ends = (0..content.len()).filter(|at| at % stride() == 0 || content.len() - at < 64);
+        for end in ends {
+            let image = disk.image(1);
+            image.write_file(&path, &content[..end]);
+            let what = format!("{path} cut at {end} of {}", content.len());
+            tally.count(&path, examine(&image, &expected, &what));
+        }
+    }
+    println!("{tally}");
+    assert!(tally.of(Outcome::RefusedToOpen) > 0 && tally.of(Outcome::ReadFailed) > 0);
+}
+
+#[test]
+fn tables_that_changed_places_are_found() {
+    let (disk, expected) = closed_store();
+    let tables: Vec<_> = files(&disk)
+        .into_iter()
+        .filter(|(path, _)| path.ends_with(".sst"))
+        .collect();
+    assert!(tables.len() >= 3);
+    for (path, _) in &tables {
+        for (other, content) in &tables {
+            if path != other {
+                let image = disk.image(1);
+                image.write_file(path, content.clone());
+                let what = format!("{other} in place of {path}");
+                assert_eq!(
+                    examine(&image, &expected, &what),
+                    Outcome::ReadFailed,
+                    "{what}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_reads_wrongly_gives_an_error_or_the_right_answer() {
+    let (disk, expected) = closed_store();
+    for seed in 0..60 {
+        let image = disk.image(seed);
+        image.set_plan(FaultPlan {
+            flipped_reads: 0.02,
+            misdirected_reads: 0.02,
+            ..FaultPlan::default()
+        });
+        let what = format!("seed {seed}");
+        if let Ok(db) = Db::open(options(&image)) {
+            for failure in read_everything(&db, &expected, &what) {
+                assert!(is_named(&failure), "{what}: {failure}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sound_store_verifies_clean_open_and_closed() {
+    let (disk, expected) = closed_store();
+    let report = verify(&options(&disk)).unwrap();
+    assert!(report.is_clean() && report.healed.is_empty(), "{report:?}");
+    assert!(report.torn_tail.is_none() && report.log_entries > 0);
+    let db = Db::open(options(&disk)).unwrap();
+    assert!(read_everything(&db, &expected, &"sound").is_empty());
+    let online = db.verify().unwrap();
+    assert!(online.is_clean(), "{online:?}");
+    assert_eq!(online.table_entries, report.table_entries);
+    assert!(matches!(verify(&options(&disk)), Err(Error::Locked { .. })));
+    drop(db);
+    assert!(disk.paths().iter().any(|path| path.starts_with(&PATH[1..])));
+}
