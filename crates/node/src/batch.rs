@@ -173,7 +173,9 @@ impl<'a> Plan<'a> {
             .submit(namespace, &self.writes, durability, now)
         {
             Ok((ticket, replies)) => self.persist(shared, namespace, ticket, replies),
-            Err(error @ NodeError::NoSuchNamespace { .. }) => Answer::Now(Err(error)),
+            Err(
+                error @ (NodeError::NoSuchNamespace { .. } | NodeError::NamespaceInDoubt { .. }),
+            ) => Answer::Now(Err(error)),
             Err(error) => {
                 shared.counters.writes_failed.add(1);
                 for item in self.dependents() {

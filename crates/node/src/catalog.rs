@@ -7,6 +7,8 @@
 //! - `catalog-2`: a namespace leaves the catalog and its keys leave the store in one batch, and no
 //!   write to it is queued behind that batch: writers look whether it is dropped under their
 //!   partition's lock, and a drop holds the locks of all.
+//! - `catalog-3`: a namespace whose drop failed is alive again if nothing was written. If that is
+//!   unknown, nobody reads or writes it before the node comes up again and the log tells.
 //!
 //! # Format
 //! Keyspace `system`:
@@ -17,7 +19,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -121,7 +122,7 @@ impl Catalog {
             id,
             name: name.into(),
             policy,
-            dropped: Arc::default(),
+            life: Arc::default(),
         });
         self.replace(|names| {
             names.insert(name.into(), Arc::clone(&namespace));
@@ -138,6 +139,7 @@ impl Catalog {
     ) -> Result<Arc<Namespace>, NodeError> {
         let _changing = self.lock();
         let old = self.find(name)?;
+        old.check_alive()?;
         let policy = old.policy.changed(change);
         policy.check()?;
         let mut batch = Batch::new();
@@ -160,11 +162,10 @@ impl Catalog {
         }
         let _changing = self.lock();
         let namespace = self.find(name)?;
+        namespace.check_alive()?;
         let mut batch = Batch::new();
         batch.delete(store.system().id(), &key_of(namespace.id))?;
-        store.drop_namespace(namespace.id, &mut batch, || {
-            namespace.dropped.store(true, Ordering::Release);
-        })?;
+        store.drop_namespace(&namespace, &mut batch)?;
         self.replace(|names| {
             names.remove(name);
         });
@@ -221,7 +222,7 @@ fn read_namespace(key: &[u8], value: &[u8]) -> Option<Namespace> {
         id: NamespaceId::new(u32::from_be_bytes(id)),
         name,
         policy,
-        dropped: Arc::default(),
+        life: Arc::default(),
     })
 }
 

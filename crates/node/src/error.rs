@@ -71,6 +71,16 @@ pub enum NodeError {
         name: String,
     },
 
+    /// The disk failed while the namespace was dropped. Nothing was done; whether it is gone shows
+    /// when the store is opened again.
+    #[error(
+        "the disk failed while namespace {name:?} was dropped; open the store again to see whether it is gone"
+    )]
+    NamespaceInDoubt {
+        /// Its name.
+        name: String,
+    },
+
     /// A namespace of that name exists. Nothing was done.
     #[error("namespace {name:?} exists already")]
     NamespaceExists {
@@ -163,6 +173,8 @@ impl NodeError {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
+            // Had a record of it been begun, this would be OutcomeUnknown.
+            Self::Engine(error) if error.is_disk_full() => Outcome::NotApplied,
             Self::Engine(lsm::Error::OutcomeUnknown { .. } | lsm::Error::Io { .. }) => {
                 Outcome::Unknown
             }
@@ -175,9 +187,7 @@ impl NodeError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Unprocessed => true,
-            Self::Engine(error) => {
-                matches!(error, lsm::Error::Stalled | lsm::Error::DiskFull { .. })
-            }
+            Self::Engine(error) => matches!(error, lsm::Error::Stalled) || error.is_disk_full(),
             _ => false,
         }
     }

@@ -1,7 +1,7 @@
 //! A namespace, as requests carry it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use ringwood_types::NamespaceId;
 
@@ -14,7 +14,37 @@ pub struct Namespace {
     pub(crate) id: NamespaceId,
     pub(crate) name: String,
     pub(crate) policy: Policy,
-    pub(crate) dropped: Arc<AtomicBool>,
+    /// One for all policies that the namespace ever has.
+    pub(crate) life: Arc<Life>,
+}
+
+/// Whether a namespace is there.
+#[derive(Debug, Default)]
+pub(crate) struct Life(AtomicU8);
+
+/// A state of [`Life`].
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(crate) enum State {
+    Alive = 0,
+    /// It is dropped, or that is on its way to the disk.
+    Dropped = 1,
+    /// The disk failed before it said whether the drop is on it.
+    InDoubt = 2,
+}
+
+impl Life {
+    pub(crate) fn set(&self, state: State) {
+        self.0.store(state as u8, Ordering::Release);
+    }
+
+    fn get(&self) -> State {
+        match self.0.load(Ordering::Acquire) {
+            0 => State::Alive,
+            1 => State::Dropped,
+            _ => State::InDoubt,
+        }
+    }
 }
 
 impl Namespace {
@@ -36,13 +66,13 @@ impl Namespace {
         &self.policy
     }
 
-    /// Fails once the namespace is dropped.
+    /// Fails once the namespace is dropped, or may be.
     pub(crate) fn check_alive(&self) -> Result<(), NodeError> {
-        if self.dropped.load(Ordering::Acquire) {
-            return Err(NodeError::NoSuchNamespace {
-                name: self.name.clone(),
-            });
+        let name = || self.name.clone();
+        match self.life.get() {
+            State::Alive => Ok(()),
+            State::Dropped => Err(NodeError::NoSuchNamespace { name: name() }),
+            State::InDoubt => Err(NodeError::NamespaceInDoubt { name: name() }),
         }
-        Ok(())
     }
 }

@@ -153,7 +153,9 @@ impl Node {
     /// Drops a namespace with all its keys, durable on return. Waits for the disk.
     ///
     /// # Errors
-    /// [`NodeError::NoSuchNamespace`], [`NodeError::DefaultNamespace`], or as a write.
+    /// [`NodeError::NoSuchNamespace`], [`NodeError::DefaultNamespace`], or as a write. If its outcome
+    /// is unknown, the namespace stays listed and answers [`NodeError::NamespaceInDoubt`] until the
+    /// node comes up again; after any other error it is as it was.
     pub fn drop_namespace(&self, name: &str) -> Result<(), NodeError> {
         let Shared { catalog, store, .. } = &*self.shared;
         catalog.drop(store, name)

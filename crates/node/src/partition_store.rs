@@ -16,9 +16,9 @@ use ringwood_lsm::{
 use ringwood_types::{NamespaceId, PartitionId, Record, Ring};
 
 use crate::entry::{Entry, context_of};
-use crate::error::NodeError;
+use crate::error::{NodeError, Outcome};
 use crate::mint::Mint;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, State};
 use crate::request::KeyReply;
 
 /// Bytes before the user key.
@@ -173,23 +173,32 @@ impl PartitionStore {
         Ok((ticket, replies))
     }
 
-    /// Removes all keys of a namespace together with `batch`, durable on return. `seal` keeps new
-    /// writers away; it is called when the batch is queued and no writer is about to queue one.
+    /// Removes all keys of a namespace together with `batch`, durable on return. New writers are
+    /// kept away from when the batch is queued, while no writer is about to queue one.
     pub(crate) fn drop_namespace(
         &self,
-        namespace: NamespaceId,
+        namespace: &Namespace,
         batch: &mut Batch,
-        seal: impl FnOnce(),
     ) -> Result<(), NodeError> {
-        let range = namespace_range(namespace);
+        let range = namespace_range(namespace.id());
         batch.delete_range(self.data.id(), &range.start, &range.end)?;
         let partitions: Vec<PartitionId> = self.ring.partitions().iter().collect();
         let mut minting = self.mint.lock(&partitions);
         let ticket = minting.submit(&self.db, batch, Durability::Synced)?;
-        seal();
+        namespace.life.set(State::Dropped);
         drop(minting);
-        ticket.wait()?;
-        Ok(())
+        ticket.wait().map(drop).map_err(|error| {
+            let error = NodeError::from(error);
+            // INVARIANT catalog-3.
+            if error.outcome() == Outcome::Unknown {
+                namespace.life.set(State::InDoubt);
+                let name = namespace.name();
+                tracing::error!(namespace = name, %error, "whether it is dropped shows at the next start");
+            } else {
+                namespace.life.set(State::Alive);
+            }
+            error
+        })
     }
 
     /// An iterator over stored keys of a namespace.

@@ -218,6 +218,7 @@ fn code_of(error: &NodeError) -> Code {
         NodeError::InvalidTtl { .. } => Code::TtlInvalid,
         NodeError::InvalidContext(_) => Code::ContextInvalid,
         NodeError::NoSuchNamespace { .. } => Code::NamespaceNotFound,
+        NodeError::NamespaceInDoubt { .. } => Code::StoreFailed,
         NodeError::NamespaceExists { .. } => Code::NamespaceExists,
         NodeError::DefaultNamespace => Code::NamespaceProtected,
         NodeError::InvalidNamespaceName { .. }

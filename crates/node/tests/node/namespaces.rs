@@ -4,10 +4,11 @@ use std::ops::Bound::Unbounded;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use ringwood_env::faulty::{Class, Failure, Fault, FaultPlan};
 use ringwood_lsm::ReadOptions;
 use ringwood_node::{
-    ConflictPolicy, DEFAULT_NAMESPACE as NS, Mode, Node, NodeError, Policy, PolicyChange, Request,
-    Scan,
+    ConflictPolicy, DEFAULT_NAMESPACE as NS, Mode, Node, NodeError, Outcome, Policy, PolicyChange,
+    Request, Scan,
 };
 
 use crate::world::{World, bytes, put};
@@ -229,5 +230,51 @@ fn no_write_slips_in_behind_a_drop() {
             dropped.store(true, Ordering::SeqCst);
         });
         assert_eq!(stored_keys(world.node()), 0, "round {round}");
+    }
+}
+
+/// INVARIANT catalog-3, where nothing was written.
+#[test]
+fn a_drop_that_found_no_room_leaves_the_namespace_as_it_was() {
+    let mut world = World::with_short_logs();
+    world.create("n", Policy::default());
+    world.set("n", "key", "value");
+    world.fill_log_to_the_brim();
+    let refused = world.node().drop_namespace("n").unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::NotApplied, "{refused}");
+    assert_eq!(world.get("n", "key"), Some(b"value".into()));
+
+    world.disk.set_plan(FaultPlan::default());
+    world.set("n", "key", "newer");
+    assert_eq!(world.get("n", "key"), Some(b"newer".into()));
+    world.node().drop_namespace("n").unwrap();
+    world.restart();
+    assert_eq!(names(&world), [NS]);
+}
+
+/// INVARIANT catalog-3, where nobody knows.
+#[test]
+fn a_drop_of_unknown_outcome_keeps_the_namespace_shut_until_the_next_start() {
+    let world = World::new();
+    let namespace = world.create("n", Policy::default());
+    world.set("n", "key", "value");
+    let broken = Failure::for_good(Class::Writes, 1, Fault::Io);
+    world.disk.set_plan(FaultPlan::fail(broken));
+    let failed = world.node().drop_namespace("n").unwrap_err();
+    assert_eq!(failed.outcome(), Outcome::Unknown, "{failed}");
+
+    let key = bytes("key");
+    let read = world.ask(Request::Get { namespace, key });
+    let write = world.put("n", put("key", "other")).map(drop);
+    let again = world.node().drop_namespace("n");
+    for refused in [read.map(drop), write, again] {
+        assert!(matches!(refused, Err(NodeError::NamespaceInDoubt { name }) if name == "n"));
+    }
+    assert_eq!(names(&world), [NS, "n"]);
+
+    let after = world.after_power_cut(1);
+    match names(&after).as_slice() {
+        [_] => assert_eq!(stored_keys(after.node()), 0),
+        _ => assert_eq!(after.get("n", "key"), Some(b"value".into())),
     }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringwood_env::faulty::{CrashMode, FaultyDisk};
+use ringwood_env::faulty::{Class, CrashMode, Failure, Fault, FaultPlan, FaultyDisk, Operation};
 use ringwood_env::{ManualClock, SeededRandom};
 use ringwood_node::{
-    BatchItem, Entry, KeyReply, Namespace, Node, NodeConfig, NodeError, OpenError, Page, Policy,
-    Put, Reply, Request, Scan, Step, Ttl,
+    BatchItem, DEFAULT_NAMESPACE, Entry, KeyReply, Namespace, Node, NodeConfig, NodeError,
+    OpenError, Page, Policy, Put, Reply, Request, Scan, Step, Ttl,
 };
-use ringwood_types::{PartitionCount, Version};
+use ringwood_types::{PartitionCount, Routing, Version};
 
 pub(crate) const START: u64 = 1_750_000_000_000;
 
@@ -44,6 +44,14 @@ impl World {
             config,
             node,
         }
+    }
+
+    /// Logs that are full before a memtable is, so that no flush frees one.
+    pub(crate) fn with_short_logs() -> Self {
+        Self::with(|config| {
+            config.engine.log_segment_len = 512 << 10;
+            config.engine.memtable_len = Some(8 << 20);
+        })
     }
 
     pub(crate) fn node(&self) -> &Node {
@@ -195,6 +203,41 @@ impl World {
             };
             scan.cursor = Some(cursor);
         }
+    }
+
+    /// Lets the disk have no room for another log, and fills those there are but for less than
+    /// 64 KiB. Gives the key that was written.
+    pub(crate) fn fill_log(&self) -> String {
+        self.fill_log_but_for(64 << 10)
+    }
+
+    /// As [`World::fill_log`], until there is no room for any write at all.
+    pub(crate) fn fill_log_to_the_brim(&self) {
+        for len in [64 << 10, 1 << 10, 0] {
+            self.fill_log_but_for(len);
+        }
+    }
+
+    fn fill_log_but_for(&self, len: usize) -> String {
+        let full = Failure::for_good(Class::Only(Operation::Create), 1, Fault::NoSpace);
+        self.disk.set_plan(FaultPlan::fail(full.of(".tmp")));
+        let fill = || self.put(DEFAULT_NAMESPACE, put("filler", vec![0; len]));
+        let refused = (0..10_000).find_map(|_| fill().err());
+        let refused = refused.expect("logs end");
+        assert!(
+            matches!(&refused, NodeError::Engine(error) if error.is_disk_full()),
+            "{refused}"
+        );
+        "filler".into()
+    }
+
+    /// A key that lies in another partition than `key` does.
+    pub(crate) fn key_of_another_partition(&self, key: &str) -> String {
+        let ring = self.node().identity().ring;
+        let partition = |key: &str| ring.partition(key.as_bytes(), Routing::WholeKey);
+        let mut keys = (0..).map(|n| format!("key {n}"));
+        keys.find(|other| partition(other) != partition(key))
+            .expect("there is more than one partition")
     }
 
     pub(crate) fn pass(&self, seconds: u64) {
