@@ -96,6 +96,8 @@ impl GroupOutcome {
 /// A submitted write, on its way to the disk.
 ///
 /// Wait for it, await it (it needs no particular runtime), or drop it: the write happens all the same.
+/// Clones tell the same outcome.
+#[derive(Clone)]
 #[must_use = "the write is not acknowledged before its ticket completes"]
 pub struct Ticket {
     outcome: Arc<GroupOutcome>,

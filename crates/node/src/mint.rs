@@ -1,7 +1,8 @@
 //! Gives writes their versions: a dot and a hybrid time, neither ever given twice, whatever crashes.
 //!
 //! Counters and times are handed out from memory, below marks that are on disk. A write that reaches
-//! a mark carries the next one in its own log record.
+//! a mark carries the next one in its own log record. So does every write behind it until the mark is
+//! known to be on disk: the first may fail and a later one not.
 //!
 //! # Invariants
 //! - `mint-1`: a version is only visible once the marks above its counter and time are durable. A
@@ -10,6 +11,8 @@
 //! - `mint-2`: within a partition, counters and times grow in the order of the log: versions are
 //!   given out and submitted under the partition's lock. So of two writes to a key the later version
 //!   is the one that stays.
+//! - `mint-3`: marks only grow in the log, and memory never takes one for durable whose write has not
+//!   succeeded.
 //!
 //! After a crash counters go on from their mark. The dots between name no write; as their minter
 //! knows that, it may count them as seen.
@@ -46,16 +49,54 @@ pub(crate) struct Mint {
     incarnation: Incarnation,
     system: Keyspace,
     hybrid: HybridClock,
-    /// The time mark, in milliseconds, and whoever is moving it.
+    /// What of `time` is durable, to be read without its lock.
     time_mark: AtomicU64,
-    moving_time: Mutex<()>,
+    /// The time mark, in milliseconds; locked by whoever is moving it.
+    time: Mutex<Mark>,
     counters: Box<[Mutex<Counter>]>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 struct Counter {
     last: u64,
-    mark: u64,
+    mark: Mark,
+}
+
+/// A mark: as it is on disk, and as it is on its way there.
+#[derive(Debug)]
+struct Mark {
+    durable: u64,
+    /// The highest that was queued, whatever became of it.
+    queued: u64,
+    /// The oldest move whose outcome was not seen yet. Later ones are not waited for: under a steady
+    /// stream of writes the last one never settles.
+    moving: Option<(u64, Ticket)>,
+}
+
+impl Mark {
+    fn at(durable: u64) -> Self {
+        Self {
+            durable,
+            queued: durable,
+            moving: None,
+        }
+    }
+
+    /// What is durable, as far as is known by now.
+    fn settle(&mut self) -> u64 {
+        if let Some((mark, ticket)) = self.moving.take_if(|(_, ticket)| ticket.is_done())
+            && ticket.wait().is_ok()
+        {
+            self.durable = mark;
+        }
+        self.durable
+    }
+
+    /// Takes note that `mark` was queued with the write of `ticket`.
+    fn queue(&mut self, mark: u64, ticket: &Ticket) {
+        self.queued = mark;
+        self.moving.get_or_insert_with(|| (mark, ticket.clone()));
+    }
 }
 
 impl Mint {
@@ -78,7 +119,10 @@ impl Mint {
                     Some(stored) => read_mark(&key, &stored)?,
                     None => 0,
                 };
-                Ok(Mutex::new(Counter { last: mark, mark }))
+                Ok(Mutex::new(Counter {
+                    last: mark,
+                    mark: Mark::at(mark),
+                }))
             })
             .collect::<Result<_, OpenError>>()?;
         Ok(Self {
@@ -89,7 +133,7 @@ impl Mint {
                 u64::try_from(skew_max.as_millis()).unwrap_or(u64::MAX),
             ),
             time_mark: AtomicU64::new(time_mark),
-            moving_time: Mutex::new(()),
+            time: Mutex::new(Mark::at(time_mark)),
             counters,
         })
     }
@@ -101,11 +145,12 @@ impl Mint {
             let shared = self.counters[partition.index()]
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            let taken = *shared;
+            let last = shared.last;
             Locked {
                 partition,
                 shared,
-                taken,
+                last,
+                moved: None,
             }
         };
         Minting {
@@ -120,21 +165,20 @@ impl Mint {
         &self,
         time_needed: u64,
         batch: &mut Batch,
-    ) -> ringwood_lsm::Result<Option<(u64, MutexGuard<'_, ()>)>> {
-        let below_mark = || time_needed < self.time_mark.load(Ordering::Acquire);
-        if below_mark() {
+    ) -> ringwood_lsm::Result<Option<(u64, MutexGuard<'_, Mark>)>> {
+        if time_needed < self.time_mark.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let guard = self
-            .moving_time
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if below_mark() {
+        let mut time = self.time.lock().unwrap_or_else(PoisonError::into_inner);
+        let durable = time.settle();
+        self.time_mark.store(durable, Ordering::Release);
+        if time_needed < durable {
             return Ok(None);
         }
-        let mark = time_needed + TIME_RESERVED_MS;
+        // INVARIANT mint-3: a writer to another partition may have queued a later time already.
+        let mark = time.queued.max(time_needed + TIME_RESERVED_MS);
         batch.put(self.system.id(), TIME, &mark.to_le_bytes())?;
-        Ok(Some((mark, guard)))
+        Ok(Some((mark, time)))
     }
 }
 
@@ -149,8 +193,10 @@ pub(crate) struct Minting<'a> {
 struct Locked<'a> {
     partition: PartitionId,
     shared: MutexGuard<'a, Counter>,
-    /// What `shared` becomes if the write is taken.
-    taken: Counter,
+    /// The last counter, if the write is taken.
+    last: u64,
+    /// The mark that the write carries.
+    moved: Option<u64>,
 }
 
 impl Minting<'_> {
@@ -160,15 +206,15 @@ impl Minting<'_> {
             .locked
             .binary_search_by_key(&partition, |locked| locked.partition)
             .expect("the partition is locked");
-        let counter = &mut self.locked[index].taken;
-        counter.last += 1;
+        let counter = &mut self.locked[index].last;
+        *counter += 1;
         let time = self.mint.hybrid.tick(now);
         self.time_needed = self.time_needed.max(time.millis());
         Version {
             time,
             dot: Dot {
                 incarnation: self.mint.incarnation,
-                counter: counter.last,
+                counter: *counter,
             },
         }
     }
@@ -192,24 +238,25 @@ impl Minting<'_> {
         };
         let ticket = db.submit(batch, durability)?;
         for locked in &mut self.locked {
-            *locked.shared = locked.taken;
+            locked.shared.last = locked.last;
+            if let Some(mark) = locked.moved {
+                locked.shared.mark.queue(mark, &ticket);
+            }
         }
-        if let Some((mark, _guard)) = moving_time {
-            mint.time_mark.store(mark, Ordering::Release);
+        if let Some((mark, mut time)) = moving_time {
+            time.queue(mark, &ticket);
         }
         Ok(ticket)
     }
 
     fn move_dot_marks(&mut self, batch: &mut Batch) -> ringwood_lsm::Result<bool> {
         let mut moved = false;
-        for Locked {
-            partition, taken, ..
-        } in &mut self.locked
-        {
-            if taken.last > taken.mark {
-                taken.mark = taken.last + COUNTERS_RESERVED;
-                let mark = taken.mark.to_le_bytes();
-                batch.put(self.mint.system.id(), &dots_key(*partition), &mark)?;
+        for locked in &mut self.locked {
+            if locked.last > locked.shared.mark.settle() {
+                let mark = locked.last + COUNTERS_RESERVED;
+                let key = dots_key(locked.partition);
+                batch.put(self.mint.system.id(), &key, &mark.to_le_bytes())?;
+                locked.moved = Some(mark);
                 moved = true;
             }
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use ringwood_lsm::{Db, Durability, KeyspaceOptions};
-use ringwood_node::{DEFAULT_NAMESPACE as NS, KeyReply, Node, OpenError, Policy, Reply, Request};
+use ringwood_node::{
+    DEFAULT_NAMESPACE as NS, KeyReply, Node, OpenError, Outcome, Policy, Reply, Request,
+};
 use ringwood_types::{PartitionCount, PartitionId, Routing, Version};
 
 use crate::world::{World, put};
@@ -172,5 +174,27 @@ fn check_power_cuts(world: &World) {
                 Some(format!("value {n}").into())
             );
         }
+    }
+}
+
+/// INVARIANT mint-3: a write that fails for want of room takes the marks it carried with it.
+#[test]
+fn no_version_is_given_twice_after_a_write_that_found_no_room() {
+    let world = World::with_short_logs();
+    let filler = world.fill_log();
+    world.pass(60);
+    let key = world.key_of_another_partition(&filler);
+    let refused = world.put(NS, put(&key, vec![0; 64 << 10])).unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::NotApplied, "{refused}");
+    assert!(refused.retryable(), "{refused}");
+    let seen = [(); 3].map(|()| world.set(NS, &key, "small enough for what is left"));
+
+    let after = world.after_power_cut(1);
+    world.clock.set_wall(0);
+    assert_eq!(after.entry(NS, &key).unwrap().version(), seen[2]);
+    for _ in 0..5 {
+        let version = after.set(NS, &key, "after");
+        assert!(version.dot.counter > seen[2].dot.counter);
+        assert!(version.time > seen[2].time);
     }
 }
