@@ -85,6 +85,10 @@ enum Command {
     Export(transfer::Export),
     /// Show how a server is doing.
     Status(status::Status),
+    /// Check every checksum of a data directory that no server has open.
+    Verify(offline::Verify),
+    /// Save what is intact in a damaged data directory, and list what is not.
+    Repair(offline::Repair),
     /// Copy a data directory that no server has open, by links, in no time.
     Checkpoint(offline::Checkpoint),
     /// Measure a server with one of the YCSB mixes.
@@ -127,6 +131,8 @@ fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Import(import) => import.run(&target.client()?, output),
         Command::Export(export) => export.run(&target.client()?, output),
         Command::Status(status) => status.run(&target.client()?, output),
+        Command::Verify(verify) => verify.run(output),
+        Command::Repair(repair) => repair.run(output),
         Command::Checkpoint(checkpoint) => checkpoint.run(output),
         Command::Bench(bench) => bench.run(&target.client()?, output),
         Command::Config(command) => command.run(output),

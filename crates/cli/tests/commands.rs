@@ -235,3 +235,72 @@ fn a_checkpoint_is_a_store_of_its_own() {
     let again = Server::start(&copy);
     assert_eq!(again.run(&["get", "k"]).out, "v");
 }
+
+#[test]
+fn damage_is_found_named_and_repaired() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut server = Server::start(&data);
+    let items: String = (0..200)
+        .map(|number| {
+            format!(
+                "{{\"op\":\"put\",\"key\":\"k{number}\",\"value\":\"v\",\"encoding\":\"utf8\"}}\n"
+            )
+        })
+        .collect();
+    assert_eq!(server.run_with(&["batch"], items.as_bytes()).code, 0);
+    let busy = run(ringwood(&["verify"]).arg(&data));
+    assert_eq!(busy.code, 1, "{busy:?}");
+    server.kill();
+    drop(server);
+    let verify = || run(ringwood(&["-o", "json", "verify"]).arg(&data));
+    let clean = verify();
+    assert_eq!(
+        (clean.code, clean.json()["status"].as_str()),
+        (0, Some("clean")),
+        "{clean:?}"
+    );
+
+    // A byte of CURRENT, which stands twice, and then of its copy too.
+    let current = data.join("CURRENT");
+    let mut bytes = fs::read(&current).unwrap();
+    bytes[3] ^= 1;
+    fs::write(&current, &bytes).unwrap();
+    let healed = verify();
+    assert_eq!(healed.code, 0, "{healed:?}");
+    let half = bytes.len() / 2;
+    bytes[half + 3] ^= 1;
+    fs::write(&current, &bytes).unwrap();
+    let damaged = verify();
+    assert_eq!(
+        (damaged.code, damaged.json()["status"].as_str()),
+        (1, Some("damaged")),
+        "{damaged:?}"
+    );
+    let named = damaged.json()["problems"][0]["file"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(named.ends_with("CURRENT"), "{named}");
+    let refused = run(ringwood(&["dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data));
+    assert_eq!(refused.code, 1, "{refused:?}");
+
+    let repaired = run(ringwood(&["-o", "json", "repair"]).arg(&data));
+    assert_eq!(
+        (repaired.code, repaired.json()["status"].as_str()),
+        (0, Some("repaired")),
+        "{repaired:?}"
+    );
+    assert_eq!(verify().code, 0);
+    let server = Server::start(&data);
+    assert_eq!(
+        server
+            .run(&["scan", "k", "--keys-only"])
+            .out
+            .lines()
+            .count(),
+        200
+    );
+    let nothing = run(ringwood(&["verify"]).arg(directory.path().join("gone")));
+    assert_eq!(nothing.code, 1, "{nothing:?}");
+}
