@@ -24,6 +24,8 @@ use crate::units::{Bytes, Span};
 const PREFIX: &str = "RINGWOOD_";
 /// Variables of this prefix that are about clients, or name the file itself.
 const NOT_OURS: &[&str] = &["url", "namespace", "output", "config"];
+/// Connections of `dev`.
+const DEV_CONNECTIONS: usize = 1000;
 /// Words less alike than this are no suggestion.
 const ALIKE: f64 = 0.75;
 
@@ -445,10 +447,14 @@ fn suggest(wrong: &str, spell: fn(&str) -> String) -> String {
 }
 
 impl Loaded {
-    /// Sets a default of a command, which anything that was given overrides.
-    pub(crate) fn prefer_quiet_log(&mut self) {
+    /// What suits one person at one machine, where nothing else was said: few connections, which any
+    /// machine allows, and a log of what matters.
+    pub(crate) fn prefer_modest(&mut self) {
         if self.origin("log.filter") == "default" {
             self.raw.log.filter = "warn".into();
+        }
+        if self.origin("limits.connections") == "default" {
+            self.raw.limits.connections = DEV_CONNECTIONS;
         }
     }
 

@@ -36,7 +36,7 @@ impl Dev {
     /// When the node does not come up, or does not close in order.
     pub(crate) fn run(self, format: Format) -> Result<Outcome> {
         let mut loaded = self.sources.load()?;
-        loaded.prefer_quiet_log();
+        loaded.prefer_modest();
         serve(loaded.check()?, format, true)
     }
 }
