@@ -38,7 +38,8 @@ impl Reader {
     }
 
     /// Checks that exactly these files are there, each as it is on disk, and none of `gone`.
-    pub(crate) fn check(&self, expected: &ByKey, gone: &[String]) -> Result<()> {
+    /// Returns how many keys were read.
+    pub(crate) fn check(&self, expected: &ByKey, gone: &[String]) -> Result<usize> {
         let expected_keys: Vec<_> = expected.keys().cloned().collect();
         let files: Vec<_> = expected.iter().collect();
         in_parallel(&files, |(key, path)| {
@@ -64,7 +65,7 @@ impl Reader {
             listed.len(),
             expected_keys.len()
         );
-        Ok(())
+        Ok(expected.len() + gone.len())
     }
 
     /// Deletes a key; whether that was acknowledged.
