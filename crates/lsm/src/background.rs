@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ringwood_env::{Clock, Disk};
 
@@ -12,7 +13,7 @@ use crate::compaction::output::Cuts;
 use crate::compaction::retain::Retention;
 use crate::compaction::{CompactionKind, CompactionPlan, InProgress, ManualCompaction, Picker};
 use crate::cursor::{BlockRead, Cursor, ReadTier};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::FileNumber;
 use crate::flush::Flush;
 use crate::iter::{LevelCursor, MergeCursor};
@@ -147,6 +148,9 @@ impl Store {
         loop {
             keyspace.check_alive()?;
             self.check_writable()?;
+            if self.jobs.stopping.load(Ordering::Acquire) {
+                return Err(Error::Closed);
+            }
             match self.next_manual_job(keyspace, &wish) {
                 ManualJob::Done => return Ok(()),
                 ManualJob::Run(job) => self.run_job(job)?,

@@ -29,7 +29,10 @@ pub(crate) fn make(store: &Store, directory: &Path) -> Result<()> {
         }
         _ => recovery::create_directory(&**disk, directory)?,
     }
-    store.flush_all()?;
+    // ORDER: no write is taken until what is written out is captured: the copy is one moment, of which
+    // no keyspace is ahead.
+    let token = store.commit.take_token().ok_or(Error::Closed)?;
+    store.flush_with(&token)?;
     // The manifest is held, so no table goes while it is linked; those that readers hold stay anyway.
     let manifest = store.manifest();
     let state = manifest.state().without_logs();
@@ -47,6 +50,8 @@ pub(crate) fn make(store: &Store, directory: &Path) -> Result<()> {
     disk.sync_dir(directory)
         .map_err(|error| Error::io("sync", directory, error))?;
     recovery::sync_name(&**disk, directory)?;
+    drop(manifest);
+    drop(token);
     Manifest::create_with(Arc::clone(disk) as Arc<dyn Disk>, directory, state)?;
     Ok(())
 }

@@ -23,10 +23,12 @@ use crate::key::SeqNo;
 use crate::options::Durability;
 use crate::plant::{Plant, is_planted};
 use crate::ticket::{GroupOutcome, Ticket};
-use crate::wal::Frame;
+use crate::wal::{Frame, LogWriter};
 
 /// A group is closed at this many bytes, or what a segment takes; one larger batch is a group of its own.
 const GROUP_LEN_MAX: usize = 1 << 20;
+/// Groups that wait at most, where nobody waits with them: this many MiB of memory.
+const GROUPS_MAX: usize = 32;
 /// Groups that an inline writer commits for others before it hands over to the log thread.
 const INLINE_ROUNDS_MAX: u32 = 16;
 
@@ -40,10 +42,16 @@ pub(crate) struct Group {
 
 /// What the pipeline needs of the store around it. Called by the token's holder only.
 pub(crate) trait CommitTarget {
-    /// Makes sure that the current log segment has room for the frame.
-    fn make_room(&self, frame: &Frame) -> Result<()>;
+    /// Gives the log, in a segment that has room for the frame. Nothing is written yet.
+    fn make_room(&self, frame: &Frame) -> Result<MutexGuard<'_, LogWriter>>;
     /// Writes the frame and, where asked, makes it durable with everything before it.
-    fn append(&self, frame: &mut Frame, first_seq: SeqNo, durability: Durability) -> Result<()>;
+    fn append(
+        &self,
+        log: MutexGuard<'_, LogWriter>,
+        frame: &mut Frame,
+        first_seq: SeqNo,
+        durability: Durability,
+    ) -> Result<()>;
     /// Puts the frame's changes into memtables, where nobody sees them yet.
     fn apply(&self, frame: &Frame, first_seq: SeqNo);
     /// Replaces memtables that are full. Runs after the group is visible and its members are told.
@@ -123,6 +131,9 @@ impl CommitQueue {
     /// Queues a batch, to be written by whoever serves the queue.
     pub(crate) fn submit(&self, batch: &Batch, durability: Durability) -> Result<Ticket> {
         let mut queue = self.lock();
+        if queue.groups.len() >= GROUPS_MAX {
+            return Err(Error::Stalled);
+        }
         let ticket = queue.push(batch, durability)?;
         let wake = !queue.token_taken;
         drop(queue);
@@ -141,7 +152,7 @@ impl CommitQueue {
     ) -> Result<SeqNo> {
         let mut queue = self.lock();
         let ticket = queue.push(batch, durability)?;
-        let inline = !queue.token_taken
+        let inline = queue.token_is_free()
             && (!self.has_thread || durability == Durability::Buffered || queue.last_members <= 1);
         if inline {
             queue.token_taken = true;
@@ -154,20 +165,26 @@ impl CommitQueue {
                 self.changed.notify_all();
             }
         }
+        // Without a log thread somebody who waits must write.
+        while !self.has_thread && !ticket.is_done() {
+            if let Some(token) = self.take_token() {
+                self.run(token, target, u32::MAX);
+            }
+        }
         ticket.wait()
     }
 
     /// Waits for the token. Gives `None` once the queue is closed.
     pub(crate) fn take_token(&self) -> Option<Token<'_>> {
         let mut queue = self.lock();
+        queue.token_waiters += 1;
         while queue.token_taken && !queue.closed {
-            queue.token_waiters += 1;
             queue = self
                 .changed
                 .wait(queue)
                 .unwrap_or_else(PoisonError::into_inner);
-            queue.token_waiters -= 1;
         }
+        queue.token_waiters -= 1;
         if queue.closed {
             return None;
         }
@@ -178,7 +195,7 @@ impl CommitQueue {
     /// Waits until there is something to write and the token with it; `None` once the queue is closed.
     pub(crate) fn wait_for_work(&self) -> Option<Token<'_>> {
         let mut queue = self.lock();
-        while !queue.closed && (queue.token_taken || queue.groups.is_empty()) {
+        while !queue.closed && (!queue.token_is_free() || queue.groups.is_empty()) {
             queue = self
                 .changed
                 .wait(queue)
@@ -204,8 +221,9 @@ impl CommitQueue {
         loop {
             let (group, failure) = {
                 let mut queue = self.lock();
-                // An inline writer leaves synced groups of others to the log thread.
-                let hand_over = self.has_thread && rounds >= rounds_max;
+                // Whoever waits for the token is let in between groups: no stream of writes keeps it away.
+                let enough = self.has_thread && rounds >= rounds_max;
+                let hand_over = enough || queue.token_waiters > 0 && rounds > 0;
                 match queue.groups.pop_front() {
                     Some(group) if !hand_over => (group, queue.failure.clone()),
                     rest => {
@@ -238,9 +256,23 @@ impl CommitQueue {
         }
     }
 
-    /// Takes no more writes, for `cause`; what is queued fails when it is its turn.
+    /// Takes no more writes, for `cause`; what is queued fails at once.
     pub(crate) fn fail(&self, cause: Error) {
-        self.lock().failure.get_or_insert(cause);
+        let groups = {
+            let mut queue = self.lock();
+            queue.failure.get_or_insert_with(|| cause.clone());
+            std::mem::take(&mut queue.groups)
+        };
+        let cause = Arc::new(cause);
+        for group in groups {
+            let cause = Arc::clone(&cause);
+            group.outcome.complete(Err(Error::Failed { cause }));
+        }
+    }
+
+    /// Whether writes are taken no more because the store was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Why nothing is written any more, if so.
@@ -261,6 +293,11 @@ impl CommitQueue {
             members,
             outcome,
         } = group;
+        // A panic below must not leave the members waiting.
+        let told = Told {
+            queue: self,
+            outcome: Some(outcome),
+        };
         let result = match failure {
             Some(cause) => Err(Error::Failed {
                 cause: Arc::new(cause),
@@ -279,7 +316,7 @@ impl CommitQueue {
         queue.spare = Some(frame);
         drop(queue);
         let committed = result.is_ok();
-        outcome.complete(result);
+        told.complete(result);
         if committed {
             target.after_publish(token);
         }
@@ -293,13 +330,13 @@ impl CommitQueue {
         target: &impl CommitTarget,
     ) -> Result<SeqNo> {
         // Nothing is written yet: a failure here leaves no trace, and takes no sequence number.
-        target.make_room(frame)?;
+        let log = target.make_room(frame)?;
         let first_seq = SeqNo::new(self.next_seq.load(Ordering::Relaxed));
         let next_seq = first_seq.plus(u64::from(frame.count()));
 
         // ORDER: append, sync. From here on a failure leaves the outcome open, and ends all writing.
         target
-            .append(frame, first_seq, durability)
+            .append(log, frame, first_seq, durability)
             .map_err(|cause| Error::OutcomeUnknown {
                 cause: Arc::new(cause),
             })?;
@@ -323,6 +360,11 @@ impl CommitQueue {
 }
 
 impl Queue {
+    /// Whether a writer may take the token: those who wait for it go first.
+    fn token_is_free(&self) -> bool {
+        !self.token_taken && self.token_waiters == 0
+    }
+
     /// Adds a batch to the last group, or opens one.
     fn push(&mut self, batch: &Batch, durability: Durability) -> Result<Ticket> {
         if self.closed {
@@ -352,6 +394,32 @@ impl Queue {
         }
         let offset = u64::from(group.frame.count()).saturating_sub(1);
         Ok(Ticket::new(Arc::clone(&group.outcome), offset))
+    }
+}
+
+/// Tells a group's members its outcome; that it is unknown, where the writer panicked.
+struct Told<'a> {
+    queue: &'a CommitQueue,
+    outcome: Option<Arc<GroupOutcome>>,
+}
+
+impl Told<'_> {
+    fn complete(mut self, result: Result<SeqNo>) {
+        let outcome = self.outcome.take();
+        outcome.expect("it is told once").complete(result);
+    }
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome.take() {
+            let thread = std::thread::current().name().unwrap_or("writer").to_owned();
+            let cause = Error::Panicked { thread };
+            self.queue.fail(cause.clone());
+            outcome.complete(Err(Error::OutcomeUnknown {
+                cause: Arc::new(cause),
+            }));
+        }
     }
 }
 

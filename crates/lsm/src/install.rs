@@ -225,8 +225,12 @@ impl Store {
         let appended = named
             .map_err(|error| Error::io("sync", directory, error))
             .and_then(|()| manifest.append(edits));
-        if appended.is_err() && !manifest.has_failed() {
-            self.remove_tables(new.iter().map(|(_, table)| table.number));
+        if let Err(error) = &appended {
+            if manifest.has_failed() {
+                self.commit.fail(error.clone());
+            } else {
+                self.remove_tables(new.iter().map(|(_, table)| table.number));
+            }
         }
         appended
     }
@@ -244,28 +248,22 @@ impl Store {
 
     /// Keeps obsolete log segments for another use, or deletes them. INVARIANT install-3: the
     /// manifest, durably, does not list them any more.
-    fn free_logs(&self, logs: impl Iterator<Item = FileNumber>, min_log: FileNumber) {
+    pub(crate) fn free_logs(&self, logs: impl Iterator<Item = FileNumber>, min_log: FileNumber) {
         self.log().release_below(min_log);
         for number in logs {
             let kept = lock(&self.segments).retire(number, self.options.log_segment_len);
             if !kept {
-                self.remove_file(&files::log_path(&self.options.path, number));
+                self.discard_file(&files::log_path(&self.options.path, number));
             }
         }
     }
 
     /// Deletes tables that no manifest names.
     pub(crate) fn remove_tables(&self, tables: impl Iterator<Item = FileNumber>) {
+        self.tables.forget_dead();
         for number in tables {
             self.tables.forget(number);
-            self.remove_file(&files::table_path(&self.options.path, number));
-        }
-    }
-
-    /// A file that stays for want of luck costs space until the next open, which tries again.
-    fn remove_file(&self, path: &std::path::Path) {
-        if let Err(error) = self.disk.remove_file(path) {
-            tracing::warn!(path = %path.display(), %error, "an obsolete file could not be removed");
+            self.discard_file(&files::table_path(&self.options.path, number));
         }
     }
 }

@@ -12,11 +12,13 @@ use std::time::Duration;
 use ringwood_env::Clock;
 
 use crate::batch::KeyspaceId;
+use crate::commit::Token;
 use crate::compaction::{CompactionPlan, InProgress, JobId, ManualCompaction, ManualStep};
 use crate::error::{Error, Result};
 use crate::keyspaces::OpenKeyspace;
 use crate::locks::lock;
 use crate::store::Store;
+use crate::view::LoggedMemtable;
 
 /// How long work rests after a failure, and how often idle workers look at the disk's room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -56,6 +58,9 @@ pub(crate) enum Role {
     Urgent,
 }
 
+/// A keyspace with memtables that wait to be written out.
+pub(crate) type Sealed = (Arc<OpenKeyspace>, Vec<Arc<LoggedMemtable>>);
+
 /// What is being done.
 #[derive(Debug)]
 pub(crate) struct Jobs {
@@ -74,8 +79,10 @@ struct Marks {
     removing: bool,
     flushing: BTreeSet<KeyspaceId>,
     compacting: BTreeMap<KeyspaceId, InProgress>,
-    /// Failed work rests until then, on the monotonic clock.
-    resting_until: Duration,
+    /// Work rests until then, on the monotonic clock, once some of its kind has failed. Compactions
+    /// by themselves: a table that cannot be read must not keep memtables from being written out.
+    flushes_rest_until: Duration,
+    compactions_rest_until: Duration,
     last_failure: Option<Error>,
 }
 
@@ -106,6 +113,8 @@ impl Jobs {
     /// Says that there may be something to do.
     pub(crate) fn wake(&self) {
         if self.has_threads {
+            // With the lock: a worker that has just found nothing must not miss it.
+            let _marks = self.lock();
             self.changed.notify_all();
         }
     }
@@ -147,9 +156,7 @@ impl Store {
             if self.jobs.stopping.load(Ordering::Acquire) {
                 return None;
             }
-            if self.clock.monotonic() >= marks.resting_until
-                && let Some(job) = self.find_job(&mut marks, role)
-            {
+            if let Some(job) = self.find_job(&mut marks, role) {
                 return Some(job);
             }
             let waited = self.jobs.changed.wait_timeout(marks, RETRY_AFTER);
@@ -165,13 +172,19 @@ impl Store {
         if self.check_writable().is_err() {
             return None;
         }
-        if !marks.preparing && lock(&self.segments).wants_spare() && !self.space.is_short() {
+        let now = self.clock.monotonic();
+        let flushes = now >= marks.flushes_rest_until;
+        if flushes
+            && !marks.preparing
+            && lock(&self.segments).wants_spare()
+            && !self.space.is_short()
+        {
             marks.preparing = true;
             return Some(self.job(Work::PrepareLog, MarkKind::Preparing));
         }
         let keyspaces = self.keyspaces.all();
         for keyspace in keyspaces.values() {
-            if !keyspace.view().sealed.is_empty() && marks.flushing.insert(keyspace.id) {
+            if flushes && !keyspace.view().sealed.is_empty() && marks.flushing.insert(keyspace.id) {
                 let mark = MarkKind::Flushing(keyspace.id);
                 return Some(self.job(Work::Flush(Arc::clone(keyspace)), mark));
             }
@@ -180,7 +193,7 @@ impl Store {
             marks.removing = true;
             return Some(self.job(Work::RemoveTables, MarkKind::Removing));
         }
-        if role == Role::Urgent {
+        if role == Role::Urgent || now < marks.compactions_rest_until {
             return None;
         }
         keyspaces.values().find_map(|keyspace| {
@@ -220,11 +233,9 @@ impl Store {
     /// Does a piece of work.
     pub(crate) fn run_job(&self, job: Job) -> Result<()> {
         let result = self.run_work(&job.work);
-        let mut marks = self.jobs.lock();
         if let Err(error) = &result {
-            self.note_failure(&mut marks, error);
+            self.note_failure(&job.work, error);
         }
-        drop(marks);
         drop(job);
         self.jobs.ended.fetch_add(1, Ordering::Release);
         // What was done may make other work possible.
@@ -240,11 +251,7 @@ impl Store {
                 }
                 Ok(())
             }
-            Work::PrepareLog => {
-                let segment = self.prepare_segment()?;
-                lock(&self.segments).put_spare(segment);
-                Ok(())
-            }
+            Work::PrepareLog => self.prepare_spare(),
             Work::Flush(keyspace) => self.flush_keyspace(keyspace),
             Work::Compact(keyspace, plan) => self.compact(keyspace, plan),
             Work::RemoveTables => {
@@ -254,29 +261,42 @@ impl Store {
         }
     }
 
-    fn note_failure(&self, marks: &mut Marks, error: &Error) {
+    fn note_failure(&self, work: &Work, error: &Error) {
         self.counters.job_failures.add(1);
         if error.is_disk_full() {
             self.space.note_full();
         }
         tracing::error!(%error, "background work failed; it is tried again");
+        let mut marks = self.jobs.lock();
         marks.last_failure = Some(error.clone());
-        marks.resting_until = self.clock.monotonic() + RETRY_AFTER;
+        let rest_until = match work {
+            Work::Compact(..) => &mut marks.compactions_rest_until,
+            _ => &mut marks.flushes_rest_until,
+        };
+        // A caller who runs jobs by hand decides for himself when to try again.
+        if self.jobs.has_threads {
+            *rest_until = self.clock.monotonic() + RETRY_AFTER;
+        }
     }
 
     /// Seals every memtable and waits until all of them are written out.
     pub(crate) fn flush_all(&self) -> Result<()> {
-        {
+        let sealed = {
             let token = self.commit.take_token().ok_or(Error::Closed)?;
             self.check_writable()?;
-            self.seal_all(&token);
-        }
-        let sealed: Vec<_> = self
-            .keyspaces
-            .all()
-            .values()
-            .map(|keyspace| (Arc::clone(keyspace), keyspace.view().sealed.clone()))
-            .collect();
+            self.seal_all(&token)
+        };
+        self.wait_for_flush(&sealed)
+    }
+
+    /// The same, while the caller holds the token: nothing is written meanwhile.
+    pub(crate) fn flush_with(&self, token: &Token<'_>) -> Result<()> {
+        self.check_writable()?;
+        let sealed = self.seal_all(token);
+        self.wait_for_flush(&sealed)
+    }
+
+    fn wait_for_flush(&self, sealed: &[Sealed]) -> Result<()> {
         self.work_until(|_| {
             sealed.iter().all(|(keyspace, sealed)| {
                 let view = keyspace.view();
@@ -290,6 +310,7 @@ impl Store {
     /// Waits until `done`, running jobs where no thread does. Fails as soon as any job does.
     pub(crate) fn work_until(&self, done: impl Fn(&Self) -> bool) -> Result<()> {
         let failures_before = self.counters.job_failures.get();
+        self.jobs.wake();
         while !done(self) {
             self.check_writable()?;
             if self.counters.job_failures.get() > failures_before {
@@ -300,14 +321,17 @@ impl Store {
                 if self.jobs.stopping.load(Ordering::Acquire) {
                     return Err(Error::Closed);
                 }
-                self.jobs.changed.notify_all();
                 let pause = Duration::from_millis(10);
                 drop(self.jobs.changed.wait_timeout(marks, pause));
             } else if let Some(job) = self.next_job() {
                 self.run_job(job)?;
             } else {
-                debug_assert!(done(self), "nothing left to do, and not done");
-                return Ok(());
+                // What is left is in the hands of somebody who took a job and has not run it.
+                return if done(self) {
+                    Ok(())
+                } else {
+                    Err(Error::Stalled)
+                };
             }
         }
         Ok(())

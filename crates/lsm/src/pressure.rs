@@ -89,18 +89,27 @@ impl Pressure {
         &self,
         len: usize,
         clock: &dyn Clock,
-        failure: impl Fn() -> Option<Error>,
+        refusal: impl Fn() -> Option<Error>,
     ) -> Result<()> {
         match self.limit.load(Ordering::Relaxed) {
-            NO_LIMIT => return Ok(()),
-            STOP => self.wait_while_stopped(failure)?,
-            rate => self.pay(len, rate, clock),
+            NO_LIMIT => Ok(()),
+            STOP => self.wait_while_stopped(refusal),
+            rate => self.pay(len, rate, clock, refusal),
         }
-        Ok(())
     }
 
-    /// Notes that `len` bytes were let in.
-    pub(crate) fn charge(&self, len: usize, rate: u64, clock: &dyn Clock) -> Duration {
+    /// Notes that `len` bytes were let in without waiting: [`Pressure::delay`] then asks for the time.
+    pub(crate) fn note(&self, len: usize, clock: &dyn Clock) {
+        match self.limit.load(Ordering::Relaxed) {
+            NO_LIMIT | STOP => {}
+            rate => {
+                self.charge(len, rate, clock);
+            }
+        }
+    }
+
+    /// Notes that `len` bytes were let in; the time until they are paid for.
+    fn charge(&self, len: usize, rate: u64, clock: &dyn Clock) -> Duration {
         let cost = Duration::from_nanos((len as u64).saturating_mul(1_000_000_000) / rate);
         let now = clock.monotonic();
         let mut paid_until = lock(&self.paid_until);
@@ -108,25 +117,39 @@ impl Pressure {
         *paid_until - now
     }
 
-    fn pay(&self, len: usize, rate: u64, clock: &dyn Clock) {
-        let owed = self.charge(len, rate, clock);
-        if self.may_wait && owed >= SLEEP_MIN {
-            self.waits.fetch_add(1, Ordering::Relaxed);
-            std::thread::sleep(owed);
+    fn pay(
+        &self,
+        len: usize,
+        rate: u64,
+        clock: &dyn Clock,
+        refusal: impl Fn() -> Option<Error>,
+    ) -> Result<()> {
+        let mut owed = self.charge(len, rate, clock);
+        if !self.may_wait || owed < SLEEP_MIN {
+            return Ok(());
         }
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        // In pieces: the limit may be lifted meanwhile, and the store closed.
+        while !owed.is_zero() && self.limit.load(Ordering::Relaxed) != NO_LIMIT {
+            let nap = owed.min(STOP_CHECK);
+            std::thread::sleep(nap);
+            owed -= nap;
+            if let Some(error) = refusal() {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
-    fn wait_while_stopped(&self, failure: impl Fn() -> Option<Error>) -> Result<()> {
+    fn wait_while_stopped(&self, refusal: impl Fn() -> Option<Error>) -> Result<()> {
         self.waits.fetch_add(1, Ordering::Relaxed);
         if !self.may_wait {
             return Err(Error::Stalled);
         }
         let mut guard = lock(&self.paid_until);
         while self.must_stop() {
-            if let Some(cause) = failure() {
-                return Err(Error::Failed {
-                    cause: cause.into(),
-                });
+            if let Some(error) = refusal() {
+                return Err(error);
             }
             let waited = self.eased.wait_timeout(guard, STOP_CHECK);
             guard = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -193,7 +216,7 @@ mod tests {
 
         pressure.update([WritePressure::Stop].into_iter());
         let failed = pressure.hold_back(1, &SystemClock, || Some(Error::Closed));
-        assert!(matches!(failed, Err(Error::Failed { .. })));
+        assert!(matches!(failed, Err(Error::Closed)));
         let impatient = Pressure::new(false);
         impatient.update([WritePressure::Stop].into_iter());
         assert!(matches!(

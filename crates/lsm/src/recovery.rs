@@ -131,10 +131,15 @@ pub(crate) fn open(
     }
     edits.extend([
         Edit::AddLog { number },
+        // Most logs are in tables: a store that is opened often must not grow by it.
+        Edit::MinLog {
+            number: first_needed_log(&keyspaces).unwrap_or(number),
+        },
         Edit::LastSeq(SeqNo::new(next_seq.get() - 1)),
         Edit::ClockHigh(clock.wall()),
     ]);
     manifest.append(&edits)?;
+    let min_log = manifest.state().min_log;
 
     let store = Store::new(StoreParts {
         tables: TableCache::new(
@@ -160,9 +165,23 @@ pub(crate) fn open(
         segments,
         manifest,
     });
+    store.free_logs(state.logs.into_iter().filter(|log| *log < min_log), min_log);
     store.update_pressure();
     store.look_for_space();
     Ok((store, lock, report))
+}
+
+/// The oldest log that replayed memtables need.
+fn first_needed_log(keyspaces: &Keyspaces) -> Option<FileNumber> {
+    let keyspaces = keyspaces.all();
+    let views = keyspaces.values().map(|keyspace| keyspace.view_owned());
+    views
+        .filter_map(|view| {
+            view.memtables()
+                .filter_map(|memtable| memtable.first_log())
+                .min()
+        })
+        .min()
 }
 
 /// Obsolete log segments kept for another use.

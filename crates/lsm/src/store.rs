@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ringwood_env::{Clock, LatchedDisk};
 
@@ -14,8 +16,8 @@ use crate::clock::ForwardClock;
 use crate::commit::{CommitQueue, CommitTarget, Token};
 use crate::compaction::{self, WritePressure};
 use crate::error::{Error, Result};
-use crate::files::FileNumber;
-use crate::jobs::Jobs;
+use crate::files::{self, FileNumber, FileNumbers};
+use crate::jobs::{Jobs, Sealed};
 use crate::key::{InternalKey, SeqNo};
 use crate::keyspaces::{Keyspaces, OpenKeyspace};
 use crate::locks::lock;
@@ -30,7 +32,7 @@ use crate::statistics::Counters;
 use crate::tables::TableCache;
 use crate::ticket::Ticket;
 use crate::view::LoggedMemtable;
-use crate::wal::{Frame, LogWriter, Segment, SegmentPool, payload_len_max};
+use crate::wal::{Frame, LogWriter, Preparation, Segment, SegmentPool, payload_len_max};
 
 /// Everything an open store consists of.
 pub(crate) struct Store {
@@ -52,9 +54,13 @@ pub(crate) struct Store {
     /// Whether a segment was begun since the log's length was last looked at.
     log_grew: AtomicBool,
     pub(crate) segments: Mutex<SegmentPool>,
+    /// Signalled when a preparation ends.
+    segment_prepared: Condvar,
+    numbers: Arc<FileNumbers>,
     /// Its holder decides what the store consists of.
     manifest: Mutex<Manifest>,
     pub(crate) pressure: Pressure,
+    pressure_update: Mutex<()>,
     pub(crate) space: Space,
     pub(crate) rate: Arc<RateLimiter>,
     pub(crate) jobs: Jobs,
@@ -90,8 +96,11 @@ impl Store {
             log: Mutex::new(parts.log),
             log_grew: AtomicBool::new(false),
             segments: Mutex::new(parts.segments),
+            segment_prepared: Condvar::new(),
+            numbers: Arc::clone(parts.manifest.numbers()),
             manifest: Mutex::new(parts.manifest),
             pressure: Pressure::new(has_threads),
+            pressure_update: Mutex::default(),
             space: Space::default(),
             rate: Arc::new(rate),
             jobs: Jobs::new(has_threads),
@@ -111,7 +120,14 @@ impl Store {
 
     /// Ends the log in order. The commit queue is closed, and no job runs.
     pub(crate) fn close(&self) -> Result<()> {
-        self.check_writable()?;
+        let ended = self.end_log();
+        // Whoever still has a handle changes nothing: another may open the directory next.
+        self.manifest().close();
+        ended
+    }
+
+    fn end_log(&self) -> Result<()> {
+        self.check_not_failed()?;
         let end = {
             let mut log = self.log();
             log.close(self.clock.wall())?;
@@ -119,12 +135,10 @@ impl Store {
         };
         // Written by now and never again: noted, so that a log which is not all there at the next open
         // is damage, and no tail torn off by a crash.
-        let mut manifest = self.manifest();
-        let next = manifest.numbers().issue();
-        let sealed = manifest.append(&[Edit::SealLogs {
+        let sealed = self.manifest().append(&[Edit::SealLogs {
             last: end.log,
             end: end.offset,
-            next,
+            next: self.numbers.issue(),
         }]);
         if let Err(error) = sealed {
             tracing::warn!(%error, "the log was closed, but its end could not be noted");
@@ -139,7 +153,7 @@ impl Store {
             return Ok(self.commit.published());
         }
         self.pressure
-            .hold_back(batch.encoded_len(), &*self.clock, || self.commit.failure())?;
+            .hold_back(batch.encoded_len(), &*self.clock, || self.refusal(batch))?;
         self.commit.write(batch, durability, self)
     }
 
@@ -153,7 +167,13 @@ impl Store {
             self.counters.stalls.add(1);
             return Err(Error::Stalled);
         }
+        self.pressure.note(batch.encoded_len(), &*self.clock);
         self.commit.submit(batch, durability)
+    }
+
+    /// Why a batch that waits would not be written, if so.
+    fn refusal(&self, batch: &Batch) -> Option<Error> {
+        self.check_writable().and_then(|()| self.admit(batch)).err()
     }
 
     /// Makes every buffered write durable.
@@ -183,6 +203,13 @@ impl Store {
 
     /// Fails once any write or sync of the disk has failed.
     pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.commit.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.check_not_failed()
+    }
+
+    fn check_not_failed(&self) -> Result<()> {
         let latched = self.disk.failure().map(|source| Error::Io {
             operation: "write below",
             path: self.options.path.clone(),
@@ -203,12 +230,15 @@ impl Store {
     }
 
     /// Seals every memtable that is not empty, so that flushes write all of it out.
-    pub(crate) fn seal_all(&self, token: &Token<'_>) {
-        for keyspace in self.keyspaces.all().values() {
+    pub(crate) fn seal_all(&self, token: &Token<'_>) -> Vec<Sealed> {
+        let keyspaces = self.keyspaces.all();
+        let sealed = keyspaces.values().map(|keyspace| {
             if !keyspace.view().active.table.is_empty() {
                 self.seal_memtable(keyspace, token);
             }
-        }
+            (Arc::clone(keyspace), keyspace.view().sealed.clone())
+        });
+        sealed.collect()
     }
 
     /// Gives the keyspace a new active memtable. INVARIANT commit-3: with the token only.
@@ -224,6 +254,8 @@ impl Store {
 
     /// Recomputes how far background work is behind. Called when a view has changed.
     pub(crate) fn update_pressure(&self) {
+        // One at a time: an older picture must not replace a newer one.
+        let _turn = lock(&self.pressure_update);
         let keyspaces = self.keyspaces.all();
         self.pressure.update(keyspaces.values().map(|keyspace| {
             let view = keyspace.view();
@@ -277,26 +309,82 @@ impl Store {
 
     /// A fresh segment: the spare, or one made now, while the writer waits.
     fn next_segment(&self) -> Result<Segment> {
-        if let Some(segment) = lock(&self.segments).take_spare() {
-            return Ok(segment);
+        loop {
+            if let Some(segment) = lock(&self.segments).take_spare() {
+                return Ok(segment);
+            }
+            self.counters.log_waits.add(1);
+            self.prepare_spare()?;
         }
-        self.counters.log_waits.add(1);
-        self.prepare_segment()
+    }
+
+    /// Makes the next segment, unless there is one or somebody is at it: then waits for that. One at
+    /// a time: the log goes up in the order of their numbers.
+    pub(crate) fn prepare_spare(&self) -> Result<()> {
+        let preparation = {
+            let mut segments = lock(&self.segments);
+            while segments.is_preparing() {
+                let waited = self.segment_prepared.wait(segments);
+                segments = waited.unwrap_or_else(PoisonError::into_inner);
+            }
+            if !segments.wants_spare() {
+                return Ok(());
+            }
+            segments.begin(self.numbers.issue())
+        };
+        let prepared = self.prepare_segment(preparation);
+        let mut segments = lock(&self.segments);
+        let result = match prepared {
+            Ok(segment) => {
+                segments.put_spare(segment);
+                Ok(())
+            }
+            Err(error) => {
+                segments.gave_up();
+                Err(error)
+            }
+        };
+        drop(segments);
+        self.segment_prepared.notify_all();
+        result
     }
 
     /// Makes a segment and lists it in the manifest.
-    pub(crate) fn prepare_segment(&self) -> Result<Segment> {
-        let number = self.manifest().numbers().issue();
-        let preparation = lock(&self.segments).begin(number);
-        let prepared = preparation.run().and_then(|segment| {
-            // ORDER: listed before it is written, so that recovery knows when it is missing.
-            self.manifest().append(&[Edit::AddLog { number }])?;
-            Ok(segment)
-        });
-        if prepared.is_err() {
-            lock(&self.segments).gave_up();
+    fn prepare_segment(&self, preparation: Preparation) -> Result<Segment> {
+        let number = preparation.number();
+        let segment = preparation.run().inspect_err(|_| {
+            // What a full disk cut short takes the room that a flush needs.
+            let path = files::log_path(&self.options.path, number);
+            self.discard_file(&path.with_extension("log.tmp"));
+        })?;
+        // ORDER: listed before it is written, so that recovery knows when it is missing.
+        let mut manifest = self.manifest();
+        let listed = manifest.append(&[Edit::AddLog { number }]);
+        let is_unknown = manifest.has_failed();
+        drop(manifest);
+        if let Err(error) = listed {
+            if is_unknown {
+                self.commit.fail(error.clone());
+            } else if !lock(&self.segments).retire(number, self.options.log_segment_len) {
+                self.discard_file(&files::log_path(&self.options.path, number));
+            }
+            return Err(error);
         }
-        prepared
+        Ok(segment)
+    }
+
+    /// Removes a file that nobody names any more. One that stays costs room until the next open, and
+    /// is no reason to stop writing.
+    pub(crate) fn discard_file(&self, path: &Path) {
+        if self.disk.failure().is_some() {
+            return;
+        }
+        match self.options.disk.remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "an obsolete file could not be removed");
+            }
+            _ => {}
+        }
     }
 
     /// Seals the memtables that hold the oldest part of a log that has grown too long.
@@ -328,29 +416,38 @@ impl fmt::Debug for Store {
 }
 
 impl CommitTarget for Store {
-    fn make_room(&self, frame: &Frame) -> Result<()> {
+    fn make_room(&self, frame: &Frame) -> Result<MutexGuard<'_, LogWriter>> {
         self.check_writable()?;
-        if self.log().fits(frame) {
-            return Ok(());
-        }
-        let segment = self.next_segment().inspect_err(|error| {
-            if error.is_disk_full() {
-                self.space.note_full();
+        loop {
+            let log = self.log();
+            if log.fits(frame) {
+                return Ok(log);
             }
-        })?;
-        let mut log = self.log();
-        log.rotate(segment);
-        self.current_log
-            .store(log.number().get(), Ordering::Release);
-        self.log_grew.store(true, Ordering::Relaxed);
-        self.jobs.wake();
-        Ok(())
+            drop(log);
+            let segment = self.next_segment().inspect_err(|error| {
+                if error.is_disk_full() {
+                    self.space.note_full();
+                }
+            })?;
+            let mut log = self.log();
+            log.rotate(segment);
+            self.current_log
+                .store(log.number().get(), Ordering::Release);
+            self.log_grew.store(true, Ordering::Relaxed);
+            self.jobs.wake();
+        }
     }
 
-    fn append(&self, frame: &mut Frame, first_seq: SeqNo, durability: Durability) -> Result<()> {
+    fn append(
+        &self,
+        mut log: MutexGuard<'_, LogWriter>,
+        frame: &mut Frame,
+        first_seq: SeqNo,
+        durability: Durability,
+    ) -> Result<()> {
         let now_ms = self.clock.wall();
         let begin = self.clock.monotonic();
-        let result = self.log().write(frame, first_seq, durability, now_ms);
+        let result = log.write(frame, first_seq, durability, now_ms);
         if durability == Durability::Synced {
             self.counters
                 .log_sync

@@ -85,6 +85,19 @@ impl TableCache {
         self.blocks.remove_file(number);
     }
 
+    /// Gives back what tables took that no version names any more.
+    pub(crate) fn forget_dead(&self) {
+        let mut opened = lock(&self.opened);
+        let Opened { ring, memory } = &mut *opened;
+        ring.retain(|(table, bytes)| {
+            let alive = table.strong_count() > 0;
+            if !alive {
+                memory.shrink(*bytes);
+            }
+            alive
+        });
+    }
+
     /// How many tables are open, about.
     pub(crate) fn open_count(&self) -> usize {
         lock(&self.opened).ring.len()

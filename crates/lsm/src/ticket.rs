@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -50,7 +51,10 @@ impl GroupOutcome {
             waker.wake();
         }
         for (offset, callback) in waiters.callbacks {
-            callback(self.result(offset));
+            let result = self.result(offset);
+            // One that panics must not take the others' answers with it, nor the thread that writes
+            // the log. The panic itself was printed where it happened.
+            let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
         }
     }
 
@@ -134,7 +138,7 @@ impl Ticket {
     }
 
     /// Calls `done` when the write is as durable as asked, on the thread that wrote the log: keep it
-    /// short. Called at once where that has happened already.
+    /// short, and do not drop the last handle of the store in it. Called at once where that has happened already.
     pub fn on_complete(self, done: impl FnOnce(Result<SeqNo>) + Send + 'static) {
         {
             let mut waiters = self.outcome.lock();

@@ -67,10 +67,9 @@ pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Current> {
     Ok(Current { manifest, damaged })
 }
 
-/// Puts `manifest` in force.
-pub(super) fn switch(disk: &dyn Disk, directory: &Path, manifest: FileNumber) -> Result<()> {
+/// Writes what will put `manifest` in force. Nothing has changed when this fails.
+pub(super) fn prepare(disk: &dyn Disk, directory: &Path, manifest: FileNumber) -> Result<()> {
     let temporary = directory.join(TEMPORARY);
-    let current = directory.join(CURRENT);
     match disk.remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(Error::io("remove", &temporary, error));
@@ -83,12 +82,18 @@ pub(super) fn switch(disk: &dyn Disk, directory: &Path, manifest: FileNumber) ->
         .map_err(|error| Error::io("create", &temporary, error))?;
     file.write_at(content.as_bytes(), 0)
         .map_err(|error| Error::io("write", &temporary, error))?;
-    // ORDER: the content is durable before the name leads to it, and the name before anybody relies
-    // on it.
+    // ORDER: the content is durable before the name leads to it.
     file.sync()
-        .map_err(|error| Error::io("sync", &temporary, error))?;
+        .map_err(|error| Error::io("sync", &temporary, error))
+}
+
+/// Puts in force what was [prepared](prepare). When this fails, either may be in force.
+pub(super) fn switch(disk: &dyn Disk, directory: &Path) -> Result<()> {
+    let temporary = directory.join(TEMPORARY);
+    let current = directory.join(CURRENT);
     disk.rename(&temporary, &current)
         .map_err(|error| Error::io("replace", &current, error))?;
+    // ORDER: the name is durable before anybody relies on it.
     disk.sync_dir(directory)
         .map_err(|error| Error::io("sync", directory, error))
 }

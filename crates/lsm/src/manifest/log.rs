@@ -210,6 +210,11 @@ impl Manifest {
         Ok(())
     }
 
+    /// Ends all changes: whoever comes later with one hears [`Error::Closed`].
+    pub(crate) fn close(&mut self) {
+        self.failed.get_or_insert_with(|| Arc::new(Error::Closed));
+    }
+
     /// Whether an append failed in such a way that its outcome is known only after the next open.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.is_some()
@@ -256,7 +261,13 @@ impl Manifest {
         let disk = Arc::clone(&self.disk);
         let numbers = Arc::clone(&self.numbers);
         let fresh = Fresh::write(&*disk, &self.directory, &numbers, state)?;
-        if let Err(error) = current::switch(&*disk, &self.directory, fresh.number) {
+        let ready = current::prepare(&*disk, &self.directory, fresh.number);
+        if let Err(error) = ready {
+            // Nothing has changed yet: a full disk, say. The file that is in force goes on.
+            let _ = self.disk.remove_file(&fresh.path);
+            return Err(error);
+        }
+        if let Err(error) = current::switch(&*disk, &self.directory) {
             return Err(self.fail(error));
         }
         remove_others(&*disk, &self.directory, fresh.number);
@@ -271,7 +282,8 @@ impl Manifest {
         state: State,
     ) -> Result<Self> {
         let fresh = Fresh::write(&*disk, directory, &numbers, state)?;
-        current::switch(&*disk, directory, fresh.number)?;
+        current::prepare(&*disk, directory, fresh.number)?;
+        current::switch(&*disk, directory)?;
         remove_others(&*disk, directory, fresh.number);
         Ok(fresh.into_manifest(disk, directory, numbers))
     }

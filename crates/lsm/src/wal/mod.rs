@@ -38,5 +38,5 @@ pub(crate) use format::payload_len_max;
 pub(crate) use frame::Frame;
 pub(crate) use reader::{LiveSegment, Recovered, TornTail, holds_frames, read_log, recover};
 pub(crate) use salvage::salvage;
-pub(crate) use segment::{Segment, SegmentPool};
+pub(crate) use segment::{Preparation, Segment, SegmentPool};
 pub(crate) use writer::LogWriter;

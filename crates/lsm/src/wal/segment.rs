@@ -202,6 +202,11 @@ impl SegmentPool {
         self.spare.is_none() && !self.preparing
     }
 
+    /// Whether somebody makes a segment at the moment.
+    pub(crate) fn is_preparing(&self) -> bool {
+        self.preparing
+    }
+
     /// Begins to make a segment numbered `number`, of an obsolete one if there is one. Every
     /// preparation ends in [`put_spare`](Self::put_spare) or [`gave_up`](Self::gave_up), unless its
     /// segment is used at once.
@@ -257,6 +262,11 @@ pub(crate) struct Preparation {
 }
 
 impl Preparation {
+    /// The number the segment will have.
+    pub(crate) fn number(&self) -> FileNumber {
+        self.number
+    }
+
     /// Makes the segment; writes all of it unless it is recycled.
     ///
     /// # Errors
