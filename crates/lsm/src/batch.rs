@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 use crate::key::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
 
 const HEADER_LEN: usize = 13;
+/// What a batch that removes may set and still be taken on a full disk.
+const MARK_LEN_MAX: usize = 256;
 
 /// Names a keyspace in files. Never used again after a drop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +24,9 @@ pub struct KeyspaceId(pub(crate) u32);
 pub struct Batch {
     bytes: Vec<u8>,
     count: u32,
-    has_puts: bool,
+    /// Bytes of keys and values that are set.
+    put_len: usize,
+    has_deletes: bool,
 }
 
 impl Batch {
@@ -111,16 +115,18 @@ impl Batch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.count = 0;
-        self.has_puts = false;
+        self.put_len = 0;
+        self.has_deletes = false;
     }
 
     pub(crate) fn encoded(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Whether anything is set, and not only removed.
-    pub(crate) fn has_puts(&self) -> bool {
-        self.has_puts
+    /// Whether the batch makes room rather than takes it: it removes, and sets no more than a mark
+    /// that its owner keeps beside.
+    pub(crate) fn makes_room(&self) -> bool {
+        self.put_len == 0 || self.has_deletes && self.put_len <= MARK_LEN_MAX
     }
 
     pub(crate) fn count(&self) -> u32 {
@@ -158,7 +164,10 @@ impl Batch {
             self.bytes.extend_from_slice(part);
         }
         self.count += 1;
-        self.has_puts |= matches!(kind, Kind::Put | Kind::PutExpiring);
+        match kind {
+            Kind::Put | Kind::PutExpiring => self.put_len += key.len() + value.len(),
+            Kind::Delete | Kind::RangeDelete => self.has_deletes = true,
+        }
         Ok(())
     }
 }

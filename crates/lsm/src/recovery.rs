@@ -248,8 +248,8 @@ pub(crate) fn refuse_older_manifest(
     options: &Options,
     state: &State,
 ) -> Result<()> {
-    for number in unlisted_logs(disk, options, state)? {
-        let path = files::log_path(&options.path, number);
+    if let Some(number) = unlisted_logs(disk, options, state)?.first() {
+        let path = files::log_path(&options.path, *number);
         tracing::error!(log = %path.display(), "the manifest does not know of a log that was written");
         let current = options.file(files::CURRENT);
         return Err(Corruption::new(&current, 0, CorruptionKind::MissingRecord).into());

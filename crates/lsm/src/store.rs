@@ -193,7 +193,7 @@ impl Store {
             });
         }
         // Deletes go on: they are what makes space.
-        if self.space.is_short() && batch.has_puts() && !self.look_for_space() {
+        if self.space.is_short() && !batch.makes_room() && !self.look_for_space() {
             return Err(Error::DiskFull {
                 path: self.options.path.clone(),
             });
@@ -424,10 +424,12 @@ impl CommitTarget for Store {
                 return Ok(log);
             }
             drop(log);
-            let segment = self.next_segment().inspect_err(|error| {
-                if error.is_disk_full() {
-                    self.space.note_full();
+            let segment = self.next_segment().map_err(|error| {
+                if !error.is_disk_full() {
+                    return error;
                 }
+                self.space.note_full();
+                Error::DiskFull { path: self.options.path.clone() }
             })?;
             let mut log = self.log();
             log.rotate(segment);

@@ -3,6 +3,8 @@
 //! Every byte of every file is changed, one at a time; so much by default as takes seconds, and all
 //! of it with `RINGWOOD_FLIP_STRIDE=1`.
 
+#![allow(clippy::unwrap_used)] // helpers of the tests, outside their functions
+
 mod store_kit;
 
 use std::collections::BTreeMap;

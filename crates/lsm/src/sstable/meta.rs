@@ -53,6 +53,7 @@ impl TableMeta {
     }
 
     /// Whether any change to a user key from `start` to `end` (both included) may be in the table.
+    #[cfg(test)]
     pub(crate) fn overlaps(&self, start: &[u8], end: &[u8]) -> bool {
         self.smallest().user <= end && self.reaches(start)
     }

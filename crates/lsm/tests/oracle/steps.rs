@@ -10,6 +10,9 @@ use super::draw;
 use super::model::{Change, ChangeKind, Write};
 use super::world::{Doubt, HeldIter, Kept, Violation, World, violation};
 
+/// A key's number that a walk came by, with its value.
+type Walked = (u64, Option<Vec<u8>>);
+
 impl World {
     /// Does one thing, drawn at random, and checks what it shows.
     pub fn step(&mut self) -> Kept {
@@ -493,12 +496,7 @@ impl World {
 impl HeldIter {
     /// Moves, and says where it may stand then, by the time it goes by: an iterator reads the clock
     /// once, when it first meets an entry that expires.
-    fn step(
-        &mut self,
-        way: u64,
-        key: &[u8],
-        now: u64,
-    ) -> (ringwood_lsm::Result<()>, Vec<(u64, Option<Vec<u8>>)>) {
+    fn step(&mut self, way: u64, key: &[u8], now: u64) -> (ringwood_lsm::Result<()>, Vec<Walked>) {
         if !self.times.contains(&now) {
             self.times.push(now);
         }

@@ -1,5 +1,6 @@
 //! A small store with every kind of file, and what must be read from it.
 
+#![allow(clippy::unwrap_used)] // a test's own module, outside its functions
 #![allow(dead_code, unreachable_pub)] // each test uses a part
 
 use std::collections::BTreeMap;
@@ -24,6 +25,9 @@ const KEYSPACES: [(&str, Compression); 3] = [
     ("lz4", Compression::Lz4),
     ("zstd", Compression::Zstd(3)),
 ];
+
+/// Keys and values, in order.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 pub fn options(disk: &FaultyDisk) -> Options {
     Options {
@@ -163,10 +167,7 @@ pub fn read_everything(db: &Db, expected: &Expected, what: &dyn Display) -> Vec<
     errors
 }
 
-fn scan(
-    keyspace: &ringwood_lsm::Keyspace,
-    forward: bool,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+fn scan(keyspace: &ringwood_lsm::Keyspace, forward: bool) -> Result<Entries, Error> {
     let mut iter = keyspace.range(ALL, &ReadOptions::default())?;
     let mut found = Vec::new();
     if forward {
