@@ -429,7 +429,9 @@ impl CommitTarget for Store {
                     return error;
                 }
                 self.space.note_full();
-                Error::DiskFull { path: self.options.path.clone() }
+                Error::DiskFull {
+                    path: self.options.path.clone(),
+                }
             })?;
             let mut log = self.log();
             log.rotate(segment);
