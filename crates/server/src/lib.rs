@@ -1,10 +1,11 @@
 //! Ringwood's front doors: HTTP over one node.
 //!
 //! How to read it: [`Server`] (in `server`) listens and stops; `connection` serves one stream and
-//! watches for clients that take too long; `app` takes a request to its answer, by the one table of
-//! routes in `route`. The handlers are `raw` (`/kv/…`), `kv`, `batch` and `namespaces` (`/v1/…`)
-//! and `service` (health, metrics, description); what they have in common is in `call`, `request`,
-//! `body` and `json`. `error` is the one table of everything that can go wrong.
+//! watches for clients that take too long; `router` takes a request to its answer, by the one table
+//! of routes in `route`. The handlers, below it, are `raw` (`/kv/…`), `kv`, `batch` and `namespaces`
+//! (`/v1/…`) and `service` (health, metrics, description); what they have in common is in `call`,
+//! `request`, `body` and `json`, and `app` is what all connections share. `error` is the one table
+//! of everything that can go wrong.
 //!
 //! No framework: keys are bytes and stand in the path, which routers take for text; and a value in
 //! memory must be answered without a detour. What is left is a table (see
@@ -27,6 +28,7 @@ mod raw;
 mod request;
 mod request_id;
 mod route;
+mod router;
 mod server;
 mod service;
 

@@ -10,9 +10,9 @@ use utoipa::ToSchema;
 
 use crate::app::FullResponse;
 use crate::call::Call;
-use crate::error::{Code, Problem, Result};
+use crate::error::Result;
 use crate::json;
-use crate::request::percent_decode;
+use crate::request::decode_name;
 
 /// A namespace to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -81,19 +81,6 @@ pub(crate) struct PolicyChangeShape {
     durability: Option<String>,
     /// Bytes; `null`: the node's limit.
     value_len_max: Option<u64>,
-}
-
-/// The name of a namespace in a path.
-///
-/// # Errors
-/// [`Code::NamespaceNotFound`] for what can be no name.
-pub(crate) fn decode_name(segment: &str) -> Result<Cow<'_, str>> {
-    let name = match percent_decode(segment, false) {
-        Some(Cow::Borrowed(_)) => Some(Cow::Borrowed(segment)),
-        Some(Cow::Owned(bytes)) => String::from_utf8(bytes).ok().map(Cow::Owned),
-        None => None,
-    };
-    name.ok_or_else(|| Problem::new(Code::NamespaceNotFound, "no namespace has such a name"))
 }
 
 fn describe(namespace: &Namespace) -> NamespaceReply<'_> {

@@ -1,4 +1,4 @@
-//! What a request says besides its body: key, query parameters, consistency, time to live.
+//! What a request says besides its body: namespace, key, parameters, consistency, time to live.
 
 use std::borrow::Cow;
 
@@ -36,6 +36,19 @@ pub(crate) fn percent_decode(text: &str, plus_is_space: bool) -> Option<Cow<'_, 
         at += 1;
     }
     Some(Cow::Owned(out))
+}
+
+/// The name of a namespace in a path.
+///
+/// # Errors
+/// [`Code::NamespaceNotFound`] for what can be no name.
+pub(crate) fn decode_name(segment: &str) -> Result<Cow<'_, str>> {
+    let name = match percent_decode(segment, false) {
+        Some(Cow::Borrowed(_)) => Some(Cow::Borrowed(segment)),
+        Some(Cow::Owned(bytes)) => String::from_utf8(bytes).ok().map(Cow::Owned),
+        None => None,
+    };
+    name.ok_or_else(|| Problem::new(Code::NamespaceNotFound, "no namespace has such a name"))
 }
 
 /// Reads base64 in either alphabet, with padding or without.

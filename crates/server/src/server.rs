@@ -14,10 +14,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::app::{App, Counted, Handler};
+use crate::app::{App, Counted};
 use crate::config::ServerConfig;
 use crate::connection::{self, Stage};
 use crate::error::{Code, Problem};
+use crate::router::Handler;
 
 /// Connections that the system holds for us between two calls of accept.
 const BACKLOG: u32 = 4096;

@@ -1,0 +1,258 @@
+//! From a request to its answer: one place that routes, bounds, counts and logs.
+//!
+//! It stands above the handlers, and is the only one that names them all. A raw `GET` whose value is
+//! in memory is answered in [`Handler::call`](hyper::service::Service::call) itself: no future is
+//! made, no timer is set, and it never leaves its thread. Everything else is a boxed future, so that
+//! idle connections stay small.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::service::Service;
+use hyper::{Method, Request};
+use ringwood_node::Step;
+
+use crate::app::{App, Counted, FullResponse};
+use crate::body::RequestBody;
+use crate::call::Call;
+use crate::error::{Code, Outcome, Problem, Result};
+use crate::request::Query;
+use crate::request_id::{REQUEST_ID, RequestId};
+use crate::route::{self, Action, NoRoute, Route};
+use crate::{batch, kv, namespaces, raw, service};
+
+impl App {
+    async fn handle(
+        &self,
+        parts: &Parts,
+        route: Route<'_>,
+        body: &mut RequestBody,
+    ) -> Result<FullResponse> {
+        let _at_work = match route.action.serves_data() {
+            false => None,
+            true => Some(self.enter()?),
+        };
+        let call = Call {
+            app: self,
+            headers: &parts.headers,
+            route,
+            query: Query::new(parts.uri.query()),
+            body,
+        };
+        match route.action {
+            Action::RawGet => raw::get(call).await,
+            Action::RawPut => raw::put(call).await,
+            Action::RawDelete => raw::delete(call).await,
+            Action::JsonGet => kv::get(call).await,
+            Action::JsonPut => kv::put(call).await,
+            Action::JsonDelete => kv::delete(call).await,
+            Action::Scan => kv::scan(call).await,
+            Action::Batch => batch::run(call).await,
+            Action::NamespaceList => namespaces::list(call),
+            Action::NamespaceCreate => namespaces::create(call).await,
+            Action::NamespaceGet => namespaces::get(call),
+            Action::NamespaceSet => namespaces::set(call).await,
+            Action::NamespaceDrop => namespaces::drop(call).await,
+            Action::Live => service::live(call),
+            Action::Ready => service::ready(call),
+            Action::Metrics => service::metrics(call),
+            Action::OpenApi => service::openapi(call),
+            Action::Welcome => service::welcome(call),
+        }
+    }
+
+    /// Counts a request as at work until the guard goes.
+    fn enter(&self) -> Result<Counted<'_>> {
+        let limit = self.limits.requests;
+        Counted::below(&self.metrics.requests_at_work, limit).ok_or_else(|| {
+            Problem::new(
+                Code::Overloaded,
+                format!("{limit} requests are at work already"),
+            )
+        })
+    }
+
+    async fn answer(&self, request: Request<Incoming>, begun: Begun) -> FullResponse {
+        let (parts, incoming) = request.into_parts();
+        let mut body = RequestBody::new(incoming, &parts.headers);
+        let result = match find_route(&parts) {
+            Ok(route) => self.handle(&parts, route, &mut body).await,
+            Err(problem) => Err(problem),
+        };
+        if result.is_err() {
+            body.discard().await;
+        }
+        self.conclude(&parts.method, parts.uri.path(), begun, result)
+    }
+
+    /// As [`App::answer`], for a raw read that waits for the disk.
+    async fn answer_read(&self, parts: Parts, begun: Begun, step: Step) -> FullResponse {
+        let result = match self.enter() {
+            Ok(_at_work) => raw::finish(self, &parts.headers, step).await,
+            Err(problem) => Err(problem),
+        };
+        self.conclude(&parts.method, parts.uri.path(), begun, result)
+    }
+
+    /// Turns a result into the response, counts it and logs it.
+    fn conclude(
+        &self,
+        method: &Method,
+        path: &str,
+        begun: Begun,
+        result: Result<FullResponse>,
+    ) -> FullResponse {
+        let code = result.as_ref().err().map(|problem| problem.code);
+        let mut response = result.unwrap_or_else(|problem| {
+            self.metrics.problem(problem.code);
+            let outcome = match begun.action.is_some_and(Action::writes) {
+                true => Some(problem.outcome.unwrap_or(Outcome::NotApplied)),
+                false => None,
+            };
+            problem
+                .with_outcome(outcome)
+                .into_response(begun.id.as_str())
+        });
+        response.headers_mut().insert(REQUEST_ID, begun.id.header());
+        let took = self.clock.monotonic().saturating_sub(begun.at);
+        let status = response.status().as_u16();
+        if let Some(action) = begun.action {
+            self.metrics.request(action, status, took);
+        }
+        let (id, code) = (begun.id.as_str(), code.map(Code::as_str));
+        if status >= 500 {
+            tracing::warn!(%method, path, status, code, ?took, id, "request failed");
+        } else {
+            tracing::debug!(%method, path, status, code, ?took, id, "request");
+        }
+        if *method == Method::HEAD {
+            drop_body(&mut response);
+        }
+        response
+    }
+
+    fn begin(&self, request: &Request<Incoming>, action: Option<Action>) -> Begun {
+        Begun {
+            at: self.clock.monotonic(),
+            id: self.request_ids.of(request.headers()),
+            action,
+        }
+    }
+}
+
+/// What is known of a request before it is handled.
+struct Begun {
+    at: Duration,
+    id: RequestId,
+    action: Option<Action>,
+}
+
+fn find_route(parts: &Parts) -> Result<Route<'_>> {
+    check_origin(&parts.headers)?;
+    route::find(&parts.method, parts.uri.path()).map_err(|no_route| match no_route {
+        NoRoute::Path => Problem::new(
+            Code::RouteNotFound,
+            "no such route; GET / names the first ones, /openapi.json all of them",
+        ),
+        NoRoute::Method(allowed) => {
+            let allow = HeaderValue::from_str(&allowed).expect("methods are tokens");
+            Problem::new(
+                Code::MethodNotAllowed,
+                format!("this route takes {allowed}"),
+            )
+            .header(header::ALLOW, allow)
+        }
+    })
+}
+
+/// A browser names the page that sends a request: without authentication, any page that its user
+/// looks at could write to a server on the same machine.
+fn check_origin(headers: &HeaderMap) -> Result<()> {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return Ok(());
+    };
+    let host = headers
+        .get(header::HOST)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    match origin.as_bytes().strip_prefix(b"http://") {
+        Some(from) if from == host => Ok(()),
+        _ => Err(Problem::new(
+            Code::OriginForbidden,
+            "the request comes from a web page of another origin",
+        )),
+    }
+}
+
+/// Leaves of a response what `HEAD` asks for.
+fn drop_body(response: &mut FullResponse) {
+    let len = response.body().size_hint().exact().unwrap_or(0);
+    let headers = response.headers_mut();
+    if !headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+    }
+    *response.body_mut() = Full::default();
+}
+
+/// The application, as connections hold it.
+#[derive(Clone)]
+pub(crate) struct Handler(pub(crate) Arc<App>);
+
+impl Service<Request<Incoming>> for Handler {
+    type Response = FullResponse;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        let app = &self.0;
+        let found = route::find(request.method(), request.uri().path());
+        let begun = app.begin(&request, found.as_ref().ok().map(|route| route.action));
+        let read = match found {
+            Ok(route) if route.action == Action::RawGet => raw::begin(app, &request, route),
+            _ => raw::Begun::Uncommon,
+        };
+        match read {
+            raw::Begun::Answered(result) => {
+                let (method, path) = (request.method(), request.uri().path());
+                Answer::Now(Some(app.conclude(method, path, begun, result)))
+            }
+            raw::Begun::Waiting(step) => {
+                let app = Arc::clone(app);
+                let (parts, _) = request.into_parts();
+                Answer::Later(Box::pin(async move {
+                    app.answer_read(parts, begun, step).await
+                }))
+            }
+            raw::Begun::Uncommon => {
+                let app = Arc::clone(app);
+                Answer::Later(Box::pin(async move { app.answer(request, begun).await }))
+            }
+        }
+    }
+}
+
+/// A response that is there, or on its way.
+pub(crate) enum Answer {
+    Now(Option<FullResponse>),
+    Later(Pin<Box<dyn Future<Output = FullResponse> + Send>>),
+}
+
+impl Future for Answer {
+    type Output = Result<FullResponse, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Now(response) => {
+                Poll::Ready(Ok(response.take().expect("polled after it was ready")))
+            }
+            Self::Later(answer) => answer.as_mut().poll(context).map(Ok),
+        }
+    }
+}
