@@ -22,8 +22,9 @@ use std::ops::Range;
 pub(super) use builder::DataBlockBuilder;
 pub(super) use cursor::BlockCursor;
 
-use super::format::{BLOCK_HEADER_LEN, Malformed, u32_at};
+use super::format::{Malformed, u32_at};
 use super::index::IndexBlock;
+use super::payload::{Payload, common_prefix};
 use crate::budget::allocated_len;
 use crate::key::{InternalKey, TRAILER_LEN};
 
@@ -62,37 +63,6 @@ impl Block {
             Self::Index(block) => Some(block),
             Self::Data(_) => None,
         }
-    }
-}
-
-/// A decompressed payload. One that was stored raw keeps its header before it, which saves a copy.
-pub(crate) struct Payload {
-    bytes: Vec<u8>,
-    start: usize,
-}
-
-impl Payload {
-    pub(super) fn behind_header(block: Vec<u8>) -> Self {
-        debug_assert!(block.len() >= BLOCK_HEADER_LEN);
-        Self {
-            bytes: block,
-            start: BLOCK_HEADER_LEN,
-        }
-    }
-
-    #[inline]
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
-    }
-
-    pub(super) fn memory_used(&self) -> usize {
-        allocated_len(self.bytes.capacity())
-    }
-}
-
-impl From<Vec<u8>> for Payload {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes, start: 0 }
     }
 }
 
@@ -327,26 +297,6 @@ fn read_varint(bytes: &[u8]) -> Result<(u32, usize), Malformed> {
 #[inline]
 fn bucket_of(hash: u64, buckets: usize) -> usize {
     (((hash & 0xffff_ffff) * buckets as u64) >> 32) as usize
-}
-
-/// Bytes that both begin with.
-#[inline]
-pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let (a_words, _) = a.as_chunks::<8>();
-    let (b_words, _) = b.as_chunks::<8>();
-    let mut same = 0;
-    for (x, y) in a_words.iter().zip(b_words) {
-        let difference = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
-        if difference != 0 {
-            return same + difference.trailing_zeros() as usize / 8;
-        }
-        same += 8;
-    }
-    same + a[same..]
-        .iter()
-        .zip(&b[same..])
-        .take_while(|(x, y)| x == y)
-        .count()
 }
 
 #[cfg(test)]

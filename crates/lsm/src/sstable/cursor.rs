@@ -16,6 +16,13 @@ const IN_ORDER_MIN: u32 = 2;
 const READ_AHEAD_MIN: usize = 16 << 10;
 const READ_AHEAD_MAX: usize = 256 << 10;
 
+impl TableReader {
+    /// A cursor over the entries, standing on none.
+    pub(crate) fn cursor(self: &Arc<Self>, read: BlockRead) -> TableCursor {
+        TableCursor::new(Arc::clone(self), read)
+    }
+}
+
 /// See [`Cursor`].
 pub(crate) struct TableCursor {
     table: Arc<TableReader>,

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use ringwood_env::{Disk, DiskFile, OpenMode};
 
-use super::block::Payload;
 use super::codec::decompress;
 use super::format::{
     BLOCK_HEADER_LEN, BadFooter, BlockHandle, BlockHeader, BlockKind, Encoding, FOOTER_LEN,
     FORMAT_VERSION, Footer, HEADER_LEN, file_header,
 };
+use super::payload::Payload;
 use crate::error::{Corruption, CorruptionKind, Error, Result};
 use crate::files::FileNumber;
 

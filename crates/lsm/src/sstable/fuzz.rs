@@ -7,12 +7,13 @@ use std::sync::Arc;
 use ringwood_env::faulty::FaultyDisk;
 use ringwood_env::{Disk, DiskFile};
 
-use super::block::{Block, BlockCursor, DataBlock, Payload};
+use super::block::{Block, BlockCursor, DataBlock};
 use super::file::TableFile;
 use super::filter::{Filter, filter_hash};
 use super::format::{BLOCK_HEADER_LEN, BlockHandle, BlockHeader, FOOTER_LEN, append_block};
 use super::index::IndexBlock;
 use super::meta::TableOwner;
+use super::payload::Payload;
 use super::properties::TableProperties;
 use super::reader::TableReader;
 use super::salvage::salvage_file;

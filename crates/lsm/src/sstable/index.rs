@@ -12,8 +12,8 @@
 //! Its trailer is 0 (behind every change to its user key) unless a user key's changes go on in the next
 //! block.
 
-use super::block::{Payload, common_prefix};
 use super::format::{BlockHandle, Malformed, len_u32, u32_at, u64_at};
+use super::payload::{Payload, common_prefix};
 use crate::budget::allocated_len;
 use crate::key::InternalKey;
 

@@ -19,6 +19,7 @@ mod filter;
 mod format;
 mod index;
 mod meta;
+mod payload;
 mod properties;
 mod reader;
 mod salvage;

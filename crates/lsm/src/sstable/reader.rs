@@ -9,12 +9,12 @@ use std::sync::{Arc, OnceLock};
 
 use ringwood_env::Disk;
 
-use super::block::{Block, DataBlock, Payload};
-use super::cursor::TableCursor;
+use super::block::{Block, DataBlock};
 use super::file::TableFile;
 use super::filter::Filter;
 use super::format::{BlockHandle, BlockKind, FOOTER_LEN, Footer, HEADER_LEN};
 use super::index::IndexBlock;
+use super::payload::Payload;
 use super::properties::TableProperties;
 use super::tombstones::parse_tombstones;
 use crate::cache::{BlockCache, CacheKey, Priority};
@@ -159,11 +159,6 @@ impl TableReader {
                 .file
                 .will_need(handle.offset, u64::from(handle.len));
         }
-    }
-
-    /// A cursor over the entries, standing on none.
-    pub(crate) fn cursor(self: &Arc<Self>, read: BlockRead) -> TableCursor {
-        TableCursor::new(Arc::clone(self), read)
     }
 
     pub(crate) fn range_tombstones(&self) -> &Arc<RangeTombstones> {

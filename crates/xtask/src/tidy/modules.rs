@@ -1,9 +1,8 @@
 //! No cycle between the modules of a crate.
 //!
 //! Modules are compared where they are siblings: what happens below each of them is its own matter,
-//! and is looked at one floor down. A module's own code counts as one more sibling of its children,
-//! so that a child must not lean on what its parent defines if the parent leans on the child. Names
-//! are followed through re-exports, which are signposts and no dependencies. Tests may use all.
+//! and is looked at one floor down. A module and its children are one thing to everybody else, and
+//! may lean on each other: they are split for the reader's sake. Names are followed through re-exports, which are signposts and no dependencies. Tests may use all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,9 +13,6 @@ use super::finding::Finding;
 
 /// A module, or an item, by its path from the root of its crate.
 type ModPath = Vec<String>;
-
-/// How a module's own code is called among its children.
-const OWN_CODE: &str = "(its own code)";
 
 /// Follows re-exports of re-exports so far.
 const DEPTH_MAX: usize = 8;
@@ -124,14 +120,10 @@ impl Crate {
                         None => continue,
                     },
                 };
-                // A module is entered by its name: naming it alone says nothing about its own code.
                 let common = from.iter().zip(to).take_while(|(a, b)| a == b).count();
-                let sibling = |path: &'_ ModPath| path.len() > common;
-                if from == to || (!sibling(to) && self.modules.contains_key(path)) {
+                let (Some(from_name), Some(to_name)) = (from.get(common), to.get(common)) else {
                     continue;
-                }
-                let from_name = from.get(common).map_or(OWN_CODE, String::as_str);
-                let to_name = to.get(common).map_or(OWN_CODE, String::as_str);
+                };
                 let graph = graphs.entry(from[..common].to_vec()).or_default();
                 let place = || format!("{}:{line}", module.file);
                 graph
@@ -463,17 +455,20 @@ mod tests {
     }
 
     #[test]
-    fn a_child_must_not_lean_on_its_parent_if_the_parent_leans_on_it() {
+    fn a_module_and_its_children_are_one() {
         let child = ("a/child.rs", "use super::Parent;");
-        clean(&[
-            ("lib.rs", ""),
-            ("a.rs", "mod child; pub use child::Child; struct Parent;"),
-            child,
-        ]);
         let parent = "mod child; struct Parent; fn f(x: child::Child) {}";
+        clean(&[("lib.rs", ""), ("a.rs", parent), child]);
+        // To others they are: a cycle through a child is one through its parent.
+        let b = ("b.rs", "use crate::a::A;");
         cyclic(
-            &[("lib.rs", ""), ("a.rs", parent), child],
-            &["child -> (its own code)", "(its own code) -> child"],
+            &[
+                ("lib.rs", ""),
+                ("a.rs", "mod child; struct A;"),
+                ("a/child.rs", "use crate::b::B;"),
+                b,
+            ],
+            &["a -> b", "b -> a"],
         );
     }
 

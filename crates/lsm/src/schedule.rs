@@ -1,0 +1,217 @@
+//! Which job is next, and running it.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use ringwood_env::Clock;
+
+use crate::commit::Token;
+use crate::compaction::{CompactionPlan, InProgress, ManualCompaction, ManualStep};
+use crate::error::{Error, Result};
+use crate::jobs::{Job, ManualJob, MarkKind, Marks, Role, Sealed, Work};
+use crate::keyspaces::OpenKeyspace;
+use crate::locks::lock;
+use crate::store::Store;
+
+/// How long work rests after a failure, and how often idle workers look at the disk's room.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Store {
+    /// The next piece of work, if there is any.
+    pub(crate) fn next_job(&self) -> Option<Job> {
+        if !self.jobs.has_threads && self.commit.has_work() {
+            return Some(self.jobs.job(Work::WriteLog, MarkKind::None));
+        }
+        self.find_job(&mut self.jobs.lock(), Role::Any)
+    }
+
+    /// Waits for work; `None` when the store closes.
+    pub(crate) fn wait_for_job(&self, role: Role) -> Option<Job> {
+        let mut marks = self.jobs.lock();
+        loop {
+            if self.jobs.stopping.load(Ordering::Acquire) {
+                return None;
+            }
+            if let Some(job) = self.find_job(&mut marks, role) {
+                return Some(job);
+            }
+            let waited = self.jobs.changed.wait_timeout(marks, RETRY_AFTER);
+            marks = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if self.space.is_short() {
+                self.look_for_space();
+            }
+        }
+    }
+
+    /// What writers wait for comes first.
+    fn find_job(&self, marks: &mut Marks, role: Role) -> Option<Job> {
+        if self.check_writable().is_err() {
+            return None;
+        }
+        let now = self.clock.monotonic();
+        let flushes = now >= marks.flushes_rest_until;
+        if flushes
+            && !marks.preparing
+            && lock(&self.segments).wants_spare()
+            && !self.space.is_short()
+        {
+            marks.preparing = true;
+            return Some(self.jobs.job(Work::PrepareLog, MarkKind::Preparing));
+        }
+        let keyspaces = self.keyspaces.all();
+        for keyspace in keyspaces.values() {
+            if flushes && !keyspace.view().sealed.is_empty() && marks.flushing.insert(keyspace.id) {
+                let mark = MarkKind::Flushing(keyspace.id);
+                return Some(self.jobs.job(Work::Flush(Arc::clone(keyspace)), mark));
+            }
+        }
+        if !marks.removing && !self.obsolete.is_empty() {
+            marks.removing = true;
+            return Some(self.jobs.job(Work::RemoveTables, MarkKind::Removing));
+        }
+        if role == Role::Urgent || now < marks.compactions_rest_until {
+            return None;
+        }
+        keyspaces.values().find_map(|keyspace| {
+            let running = marks.compacting.entry(keyspace.id).or_default();
+            let view = keyspace.view();
+            let plan = self.picker(keyspace, &view.version, running).pick()?;
+            Some(self.compaction_job(keyspace, plan, running))
+        })
+    }
+
+    /// The next job of a manual compaction.
+    pub(crate) fn next_manual_job(
+        &self,
+        keyspace: &Arc<OpenKeyspace>,
+        wish: &ManualCompaction,
+    ) -> ManualJob {
+        let mut marks = self.jobs.lock();
+        let running = marks.compacting.entry(keyspace.id).or_default();
+        let view = keyspace.view();
+        match self.picker(keyspace, &view.version, running).manual(wish) {
+            ManualStep::Run(plan) => ManualJob::Run(self.compaction_job(keyspace, plan, running)),
+            ManualStep::Wait => ManualJob::WaitFor(self.jobs.ended() + 1),
+            ManualStep::Done => ManualJob::Done,
+        }
+    }
+
+    fn compaction_job(
+        &self,
+        keyspace: &Arc<OpenKeyspace>,
+        plan: CompactionPlan,
+        running: &mut InProgress,
+    ) -> Job {
+        let mark = MarkKind::Compacting(keyspace.id, running.begin(plan.clone()));
+        self.jobs
+            .job(Work::Compact(Arc::clone(keyspace), plan), mark)
+    }
+
+    /// Does a piece of work.
+    pub(crate) fn run_job(&self, job: Job) -> Result<()> {
+        let result = self.run_work(job.work());
+        if let Err(error) = &result {
+            self.note_failure(job.work(), error);
+        }
+        drop(job);
+        self.jobs.ended.fetch_add(1, Ordering::Release);
+        // What was done may make other work possible.
+        self.jobs.wake();
+        result
+    }
+
+    fn run_work(&self, work: &Work) -> Result<()> {
+        match work {
+            Work::WriteLog => {
+                if let Some(token) = self.commit.take_token() {
+                    self.commit.run(token, self, u32::MAX);
+                }
+                Ok(())
+            }
+            Work::PrepareLog => self.prepare_spare(),
+            Work::Flush(keyspace) => self.flush_keyspace(keyspace),
+            Work::Compact(keyspace, plan) => self.compact(keyspace, plan),
+            Work::RemoveTables => {
+                self.remove_tables(self.obsolete.take().into_iter());
+                Ok(())
+            }
+        }
+    }
+
+    fn note_failure(&self, work: &Work, error: &Error) {
+        self.counters.job_failures.add(1);
+        if error.is_disk_full() {
+            self.space.note_full();
+        }
+        tracing::error!(%error, "background work failed; it is tried again");
+        let mut marks = self.jobs.lock();
+        marks.last_failure = Some(error.clone());
+        let rest_until = match work {
+            Work::Compact(..) => &mut marks.compactions_rest_until,
+            _ => &mut marks.flushes_rest_until,
+        };
+        // A caller who runs jobs by hand decides for himself when to try again.
+        if self.jobs.has_threads {
+            *rest_until = self.clock.monotonic() + RETRY_AFTER;
+        }
+    }
+
+    /// Seals every memtable and waits until all of them are written out.
+    pub(crate) fn flush_all(&self) -> Result<()> {
+        let sealed = {
+            let token = self.commit.take_token().ok_or(Error::Closed)?;
+            self.check_writable()?;
+            self.seal_all(&token)
+        };
+        self.wait_for_flush(&sealed)
+    }
+
+    /// The same, while the caller holds the token: nothing is written meanwhile.
+    pub(crate) fn flush_with(&self, token: &Token<'_>) -> Result<()> {
+        self.check_writable()?;
+        let sealed = self.seal_all(token);
+        self.wait_for_flush(&sealed)
+    }
+
+    fn wait_for_flush(&self, sealed: &[Sealed]) -> Result<()> {
+        self.work_until(|_| {
+            sealed.iter().all(|(keyspace, sealed)| {
+                let view = keyspace.view();
+                !sealed
+                    .iter()
+                    .any(|one| view.sealed.iter().any(|left| Arc::ptr_eq(left, one)))
+            })
+        })
+    }
+
+    /// Waits until `done`, running jobs where no thread does. Fails as soon as any job does.
+    pub(crate) fn work_until(&self, done: impl Fn(&Self) -> bool) -> Result<()> {
+        let failures_before = self.counters.job_failures.get();
+        self.jobs.wake();
+        while !done(self) {
+            self.check_writable()?;
+            if self.counters.job_failures.get() > failures_before {
+                return Err(self.jobs.last_failure().expect("one was counted"));
+            }
+            if self.jobs.has_threads {
+                let marks = self.jobs.lock();
+                if self.jobs.stopping.load(Ordering::Acquire) {
+                    return Err(Error::Closed);
+                }
+                let pause = Duration::from_millis(10);
+                drop(self.jobs.changed.wait_timeout(marks, pause));
+            } else if let Some(job) = self.next_job() {
+                self.run_job(job)?;
+            } else {
+                // What is left is in the hands of somebody who took a job and has not run it.
+                return if done(self) {
+                    Ok(())
+                } else {
+                    Err(Error::Stalled)
+                };
+            }
+        }
+        Ok(())
+    }
+}

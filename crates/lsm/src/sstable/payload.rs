@@ -1,0 +1,55 @@
+//! What a block's bytes are before anybody knows its kind.
+
+use super::format::BLOCK_HEADER_LEN;
+use crate::budget::allocated_len;
+
+/// A decompressed payload. One that was stored raw keeps its header before it, which saves a copy.
+pub(crate) struct Payload {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Payload {
+    pub(super) fn behind_header(block: Vec<u8>) -> Self {
+        debug_assert!(block.len() >= BLOCK_HEADER_LEN);
+        Self {
+            bytes: block,
+            start: BLOCK_HEADER_LEN,
+        }
+    }
+
+    #[inline]
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    pub(super) fn memory_used(&self) -> usize {
+        allocated_len(self.bytes.capacity())
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: 0 }
+    }
+}
+
+/// Bytes that both begin with.
+#[inline]
+pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let (a_words, _) = a.as_chunks::<8>();
+    let (b_words, _) = b.as_chunks::<8>();
+    let mut same = 0;
+    for (x, y) in a_words.iter().zip(b_words) {
+        let difference = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
+        if difference != 0 {
+            return same + difference.trailing_zeros() as usize / 8;
+        }
+        same += 8;
+    }
+    same + a[same..]
+        .iter()
+        .zip(&b[same..])
+        .take_while(|(x, y)| x == y)
+        .count()
+}

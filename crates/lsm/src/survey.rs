@@ -1,0 +1,78 @@
+//! Takes the picture of an open store that operators see.
+
+use ringwood_env::Disk;
+
+use crate::compaction;
+use crate::keyspaces::OpenKeyspace;
+use crate::manifest::LEVELS;
+use crate::statistics::{KeyspaceStatistics, LevelStatistics, Statistics};
+use crate::store::Store;
+
+impl Store {
+    /// The picture of now.
+    pub(crate) fn statistics(&self) -> Statistics {
+        let counters = &self.counters;
+        let log = self.log().statistics();
+        let cache = self.cache.statistics();
+        let reserved = self
+            .budget
+            .usage()
+            .map(|(consumer, bytes)| (consumer.name(), bytes));
+        let memory = reserved
+            .into_iter()
+            .chain([("cache", cache.used)])
+            .collect();
+        Statistics {
+            keyspaces: self
+                .keyspaces
+                .all()
+                .values()
+                .map(|one| keyspace(one))
+                .collect(),
+            memory,
+            memory_budget: self.options.memory_budget,
+            cache_hits: cache.hits.iter().sum(),
+            cache_misses: cache.misses,
+            open_tables: self.tables.open_count(),
+            log_segments: self.manifest().state().logs.len(),
+            log_bytes: log.bytes_written,
+            log_padding_bytes: log.padding_bytes,
+            log_syncs: log.syncs,
+            log_sync_latency: counters.log_sync.read(),
+            log_waits: counters.log_waits.get(),
+            stalls: counters.stalls.get() + self.pressure.waits(),
+            gets: counters.gets.get(),
+            gets_from_memtable: counters.gets_from_memtable.get(),
+            flushes: counters.flushes.get(),
+            flush_bytes: counters.flush_bytes.get(),
+            compactions: counters.compactions.get(),
+            compaction_read_bytes: counters.compaction_read_bytes.get(),
+            compaction_written_bytes: counters.compaction_written_bytes.get(),
+            job_failures: counters.job_failures.get(),
+            disk_full: self.space.is_short(),
+            disk_available: self.disk.available_space(&self.options.path).ok(),
+            snapshots: self.snapshots.seqs().len(),
+        }
+    }
+}
+
+fn keyspace(keyspace: &OpenKeyspace) -> KeyspaceStatistics {
+    let view = keyspace.view();
+    let version = &view.version;
+    let mut levels = vec![LevelStatistics::default(); LEVELS];
+    let mut table_entries = 0;
+    for (level, table) in version.tables() {
+        levels[level].tables += 1;
+        levels[level].bytes += table.len;
+        table_entries += table.entries;
+    }
+    KeyspaceStatistics {
+        name: keyspace.name.clone(),
+        memtable_bytes: view.active.table.memory_used(),
+        sealed_memtables: view.sealed.len(),
+        levels,
+        l0_sublevels: version.sublevels().len(),
+        compaction_debt: compaction::debt(version, &keyspace.options),
+        table_entries,
+    }
+}
