@@ -237,6 +237,24 @@ impl<'a> Iterator for BatchReader<'a> {
     }
 }
 
+/// Reads arbitrary bytes as a batch, for the fuzzer.
+///
+/// # Panics
+/// Where what was read makes another batch.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz_read(bytes: &[u8]) {
+    let Ok(entries) = BatchReader::new(bytes).collect::<Result<Vec<_>, _>>() else {
+        return;
+    };
+    let mut again = Batch::new();
+    for entry in &entries {
+        again
+            .push(entry.kind, entry.keyspace, entry.key, &[], entry.value)
+            .expect("what was read is within the limits");
+    }
+    assert_eq!(again.encoded(), bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,7 @@ mod db;
 mod files;
 mod flush;
 #[cfg(fuzzing)]
+#[doc(hidden)]
 pub mod fuzz;
 mod install;
 mod iter;

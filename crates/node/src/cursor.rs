@@ -66,9 +66,7 @@ impl Position {
         bytes.extend_from_slice(&self.range.to_le_bytes());
         bytes.extend_from_slice(&self.warm.to_le_bytes());
         bytes.extend_from_slice(&self.last);
-        let tag = tag(secret, &bytes);
-        bytes.extend_from_slice(&tag);
-        URL_SAFE_NO_PAD.encode(bytes)
+        URL_SAFE_NO_PAD.encode(sign(secret, bytes))
     }
 
     /// Reads a cursor that came with a scan of this namespace and range.
@@ -106,6 +104,13 @@ impl Position {
             last: last.to_vec(),
         })
     }
+}
+
+/// Puts its tag behind a cursor's content.
+pub(crate) fn sign(secret: &Secret, mut content: Vec<u8>) -> Vec<u8> {
+    let tag = tag(secret, &content);
+    content.extend_from_slice(&tag);
+    content
 }
 
 /// HMAC-SHA-256 (RFC 2104), its first half.

@@ -9,6 +9,10 @@
 //!
 //! Time is an argument: read [`Node::now`] once per request, or batch of requests.
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
+
 mod step;
 
 mod batch;

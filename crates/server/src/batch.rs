@@ -48,7 +48,7 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<FullResponse> {
 ///
 /// # Errors
 /// What is wrong with it; other items are done all the same.
-fn decode(item: &Item) -> Result<BatchItem> {
+pub(crate) fn decode(item: &Item) -> Result<BatchItem> {
     let key = key(item)?;
     let context = item.context.clone();
     let only_put = |given: bool| match given {

@@ -19,6 +19,9 @@ mod config;
 pub mod connection;
 mod engine_metrics;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod json;
 mod kv;
 mod metrics;

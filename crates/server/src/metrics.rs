@@ -66,6 +66,12 @@ impl Metrics {
         self.stripe().errors[code as usize].fetch_add(1, Relaxed);
     }
 
+    /// How often a problem was told to clients.
+    #[cfg(fuzzing)]
+    pub(crate) fn problems(&self, code: Code) -> u64 {
+        self.sum(|stripe| &stripe.errors[code as usize])
+    }
+
     fn stripe(&self) -> &Stripe {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local! {

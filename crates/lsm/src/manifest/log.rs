@@ -14,6 +14,9 @@
 //! # Not here
 //! The bytes of records (`frame.rs`), of edits (`edit.rs`) and of `CURRENT` (`current.rs`).
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -393,20 +396,6 @@ struct Replayed {
     /// The last record, if it is not the checkpoint.
     appended: Option<Range<usize>>,
     damage: Vec<Corruption>,
-}
-
-/// Reads arbitrary bytes: an error, or a state that a checkpoint gives back.
-///
-/// # Panics
-/// Where a checkpoint does not.
-#[cfg(any(test, fuzzing))]
-pub(crate) fn fuzz_decode(path: &Path, bytes: &[u8]) {
-    if let Ok(replayed) = replay(path, bytes) {
-        let (written, _) = encode_checkpoint(replayed.number, &replayed.state);
-        let read = replay(path, &written).expect("a checkpoint is read back");
-        assert!(read.damage.is_empty());
-        assert_eq!(format!("{:?}", read.state), format!("{:?}", replayed.state));
-    }
 }
 
 /// The manifest in force, read.

@@ -17,7 +17,7 @@ mod version;
 
 pub(crate) use edit::Edit;
 #[cfg(fuzzing)]
-pub(crate) use log::fuzz_decode;
+pub(crate) use log::fuzz;
 pub(crate) use log::{Manifest, Reading, behind_all};
 pub(crate) use state::{KeyspaceState, LogPart, State};
 pub(crate) use table::{ObsoleteFiles, Table};

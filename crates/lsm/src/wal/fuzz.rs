@@ -42,6 +42,25 @@ pub(crate) fn fuzz_log_segment(bytes: &[u8]) {
     }
 }
 
+/// Reads bytes as a segment's first page, as they are and with the checksum they should have.
+///
+/// # Panics
+/// Where a header that was read is not written as it was.
+pub(crate) fn fuzz_log_header(bytes: &[u8]) {
+    let mut page = [0; PAGE_LEN];
+    let len = bytes.len().min(PAGE_LEN);
+    page[..len].copy_from_slice(&bytes[..len]);
+    let _ = SegmentHeader::decode(&page);
+    let sum = checksum(0, &page[..36]);
+    page[36..40].copy_from_slice(&sum.to_le_bytes());
+    if let Ok(header) = SegmentHeader::decode(&page) {
+        let mut again = [0; PAGE_LEN];
+        let encoded = header.encode();
+        again[..encoded.len()].copy_from_slice(&encoded);
+        assert_eq!(SegmentHeader::decode(&again), Ok(header));
+    }
+}
+
 fn segment_of(frames: &[u8]) -> Vec<u8> {
     let len = (PAGE_LEN + frames.len()).next_multiple_of(PAGE_LEN);
     let header = SegmentHeader {

@@ -283,7 +283,7 @@ fn arbitrary_damage_is_an_error_or_a_state() {
         for at in (0..bytes.len()).step_by(step) {
             damaged[at] = damaged[at].wrapping_mul(31).wrapping_add(7);
         }
-        fuzz_decode(Path::new("m"), &damaged);
+        fuzz::file(Path::new("m"), &damaged);
     }
 }
 
