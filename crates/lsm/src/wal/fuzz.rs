@@ -164,6 +164,7 @@ mod tests {
         #[test]
         fn bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..20_000)) {
             fuzz_log_segment(&bytes);
+            fuzz_log_header(&bytes);
         }
 
         #[test]

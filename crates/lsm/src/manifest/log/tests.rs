@@ -285,6 +285,13 @@ fn arbitrary_damage_is_an_error_or_a_state() {
         }
         fuzz::file(Path::new("m"), &damaged);
     }
+    let edits = &bytes[2 * frame::HEADER_LEN + 20..];
+    for from in 0..edits.len() {
+        fuzz::records(Path::new("m"), &edits[from..]);
+    }
+    for claim in ["ringwood format 1 manifest 000007", "ringwood format 1 manifest 7", ""] {
+        fuzz::current(Path::new("c"), claim.as_bytes());
+    }
 }
 
 /// Makes a store and changes it, a checkpoint included; says after which state each change was
