@@ -7,7 +7,7 @@
 //! [`manifest`] that says which tables exist. [`compaction`] keeps levels in shape, [`iter`] merges
 //! sources into one order. [`db`] holds it all together and is where to start as a user.
 //!
-//! The engine has no threads of its own underneath: background work is a [`Job`](jobs::Job) that
+//! The engine has no threads of its own underneath: background work is a [`Job`] that
 //! somebody takes and runs, be it the small pool of `Db::open` or a simulator.
 #![allow(rustdoc::private_intra_doc_links)]
 

@@ -43,7 +43,7 @@ pub(crate) struct CompactionPlan {
     /// expensive to compact further.
     pub(crate) grandparents: Vec<Arc<Table>>,
     /// No level below the output holds any key of the range, so deletes that no snapshot needs end
-    /// here. Where it does not hold, [`Version::has_below`] may still say so of a single key.
+    /// here. Where it does not hold, the levels below may still say so of a single key.
     pub(crate) is_bottom: bool,
     /// Where the inputs' keys begin, and end.
     pub(crate) start: Vec<u8>,

@@ -289,7 +289,11 @@ fn arbitrary_damage_is_an_error_or_a_state() {
     for from in 0..edits.len() {
         fuzz::records(Path::new("m"), &edits[from..]);
     }
-    for claim in ["ringwood format 1 manifest 000007", "ringwood format 1 manifest 7", ""] {
+    for claim in [
+        "ringwood format 1 manifest 000007",
+        "ringwood format 1 manifest 7",
+        "",
+    ] {
         fuzz::current(Path::new("c"), claim.as_bytes());
     }
 }
