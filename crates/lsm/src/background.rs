@@ -153,6 +153,7 @@ impl Store {
             }
             match self.next_manual_job(keyspace, &wish) {
                 ManualJob::Done => return Ok(()),
+                ManualJob::Damaged(damage) => return Err(damage.into()),
                 ManualJob::Run(job) => self.run_job(job)?,
                 ManualJob::WaitFor(job_end) => {
                     self.work_until(|store| store.jobs.ended() >= job_end)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::batch::KeyspaceId;
 use crate::compaction::{CompactionPlan, InProgress, JobId};
-use crate::error::Error;
+use crate::error::{Corruption, Error};
 use crate::keyspaces::OpenKeyspace;
 use crate::locks::lock;
 use crate::view::LoggedMemtable;
@@ -40,6 +40,8 @@ pub(crate) enum ManualJob {
     Run(Job),
     /// Ask again when this many jobs have ended.
     WaitFor(u64),
+    /// What is left to do is in the way of a damaged table.
+    Damaged(Corruption),
     Done,
 }
 
@@ -137,6 +139,13 @@ impl Jobs {
     /// How many jobs have ended.
     pub(crate) fn ended(&self) -> u64 {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Damaged tables that compactions leave alone.
+    pub(crate) fn damaged_tables(&self) -> Vec<Corruption> {
+        let marks = self.lock();
+        let all = marks.compacting.values().flat_map(InProgress::damaged);
+        all.cloned().collect()
     }
 
     pub(crate) fn last_failure(&self) -> Option<Error> {

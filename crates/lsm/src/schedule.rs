@@ -9,6 +9,7 @@ use ringwood_env::Clock;
 use crate::commit::Token;
 use crate::compaction::{CompactionPlan, InProgress, ManualCompaction, ManualStep};
 use crate::error::{Error, Result};
+use crate::files::FileKind;
 use crate::jobs::{Job, ManualJob, MarkKind, Marks, Role, Sealed, Work};
 use crate::keyspaces::OpenKeyspace;
 use crate::locks::lock;
@@ -92,6 +93,12 @@ impl Store {
         let view = keyspace.view();
         match self.picker(keyspace, &view.version, running).manual(wish) {
             ManualStep::Run(plan) => ManualJob::Run(self.compaction_job(keyspace, plan, running)),
+            ManualStep::Wait if running.plans().next().is_none() => {
+                match running.damaged().next() {
+                    Some(damage) => ManualJob::Damaged(damage.clone()),
+                    None => ManualJob::WaitFor(self.jobs.ended() + 1),
+                }
+            }
             ManualStep::Wait => ManualJob::WaitFor(self.jobs.ended() + 1),
             ManualStep::Done => ManualJob::Done,
         }
@@ -147,6 +154,7 @@ impl Store {
         tracing::error!(%error, "background work failed; it is tried again");
         let mut marks = self.jobs.lock();
         marks.last_failure = Some(error.clone());
+        set_damaged_table_aside(&mut marks, work, error);
         let rest_until = match work {
             Work::Compact(..) => &mut marks.compactions_rest_until,
             _ => &mut marks.flushes_rest_until,
@@ -213,5 +221,20 @@ impl Store {
             }
         }
         Ok(())
+    }
+}
+
+/// A compaction that met a damaged table would meet it again and again.
+fn set_damaged_table_aside(marks: &mut Marks, work: &Work, error: &Error) {
+    let (Work::Compact(keyspace, plan), Error::Corruption(damage)) = (work, error) else {
+        return;
+    };
+    let name = damage.file.file_name().unwrap_or_default();
+    if let Some(FileKind::Table(number)) = FileKind::parse(&name.to_string_lossy())
+        && plan.tables().any(|table| table.number == number)
+        && let Some(running) = marks.compacting.get_mut(&keyspace.id)
+    {
+        tracing::error!(%damage, "a damaged table is set aside; repair salvages what is intact");
+        running.set_aside(number, damage.clone());
     }
 }

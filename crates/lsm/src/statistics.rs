@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::error::Corruption;
+
 /// A count that many threads add to.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -120,6 +122,8 @@ pub struct Statistics {
     pub compaction_written_bytes: u64,
     /// Background work that failed; it was or will be tried again.
     pub job_failures: u64,
+    /// Damaged tables that compactions met and leave alone until the store is opened again.
+    pub damaged_tables: Vec<Corruption>,
     /// Whether only reads and deletes go on for want of room on the disk.
     pub disk_full: bool,
     /// Bytes still free on the disk, where it says.

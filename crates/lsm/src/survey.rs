@@ -49,6 +49,7 @@ impl Store {
             compaction_read_bytes: counters.compaction_read_bytes.get(),
             compaction_written_bytes: counters.compaction_written_bytes.get(),
             job_failures: counters.job_failures.get(),
+            damaged_tables: self.jobs.damaged_tables(),
             disk_full: self.space.is_short(),
             disk_available: self.disk.available_space(&self.options.path).ok(),
             snapshots: self.snapshots.seqs().len(),

@@ -12,7 +12,7 @@ use std::fmt;
 
 use ringwood_env::FaultyDisk;
 use ringwood_env::faulty::FaultPlan;
-use ringwood_lsm::{Db, Error, VerifyReport, verify};
+use ringwood_lsm::{Db, Durability, Error, VerifyReport, verify};
 use store_kit::{Expected, PATH, closed_store, options, read_everything};
 
 /// How many bytes lie between two that are changed.
@@ -234,4 +234,30 @@ fn a_sound_store_verifies_clean_open_and_closed() {
     assert!(matches!(verify(&options(&disk)), Err(Error::Locked { .. })));
     drop(db);
     assert!(disk.paths().iter().any(|path| path.starts_with(&PATH[1..])));
+}
+
+#[test]
+fn a_damaged_table_is_set_aside_and_the_store_goes_on() {
+    let (disk, _) = closed_store();
+    let is_table = |path: &String| path.ends_with(".sst");
+    let path = disk.paths().into_iter().find(is_table).unwrap();
+    disk.flip(&path, 200, 3);
+    let db = Db::open(options(&disk)).unwrap();
+    let mut failed = 0;
+    for name in db.keyspaces() {
+        let keyspace = db.keyspace(&name).unwrap();
+        for _ in 0..2 {
+            if let Err(error) = keyspace.compact() {
+                assert!(matches!(error, Error::Corruption(_)), "{error}");
+                failed += 1;
+            }
+        }
+        keyspace.put(b"new", b"value", Durability::Synced).unwrap();
+        assert_eq!(keyspace.get(b"new").unwrap().unwrap(), b"value");
+    }
+    assert_eq!(failed, 2, "one keyspace, each time it is asked");
+    let damaged = db.statistics().damaged_tables;
+    assert_eq!(damaged.len(), 1, "{damaged:?}");
+    assert!(path.ends_with(damaged[0].file.file_name().unwrap().to_str().unwrap()));
+    assert_eq!(db.statistics().job_failures, 1, "it is not tried again");
 }

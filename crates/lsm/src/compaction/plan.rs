@@ -4,10 +4,11 @@
 //! - `plan-1`: no table is an input of two compactions at once.
 //! - `plan-2`: two compactions at once never write overlapping key ranges to one level.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::error::Corruption;
 use crate::files::FileNumber;
 use crate::manifest::{LEVELS, Table, Version, end_of};
 
@@ -146,6 +147,8 @@ pub(crate) struct JobId(u64);
 pub(crate) struct InProgress {
     jobs: Vec<(JobId, CompactionPlan)>,
     busy: BTreeSet<FileNumber>,
+    /// Tables found damaged: set aside until the store is opened again.
+    damaged: BTreeMap<FileNumber, Corruption>,
     issued: u64,
     /// Where the last compaction of each level ended: the next one begins there, all else equal.
     resume: [Vec<u8>; LEVELS],
@@ -185,7 +188,18 @@ impl InProgress {
     }
 
     pub(super) fn is_busy(&self, table: &Table) -> bool {
-        !self.busy.is_empty() && self.busy.contains(&table.number)
+        let is_busy = !self.busy.is_empty() && self.busy.contains(&table.number);
+        is_busy || self.damaged.contains_key(&table.number)
+    }
+
+    /// Keeps a damaged table out of compactions to come: each would fail.
+    pub(crate) fn set_aside(&mut self, table: FileNumber, damage: Corruption) {
+        self.damaged.insert(table, damage);
+    }
+
+    /// Damage of the tables that are set aside.
+    pub(crate) fn damaged(&self) -> impl Iterator<Item = &Corruption> {
+        self.damaged.values()
     }
 
     /// Bytes of a level that running compactions take elsewhere.
