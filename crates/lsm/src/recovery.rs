@@ -347,6 +347,8 @@ fn replay_log(
         seal_full_memtables(keyspaces, options, budget);
         Ok(())
     })?;
+    // Marks have a time too, and no changes to replay.
+    clock.raise(recovered.last_time_ms);
     report.clean = recovered.clean_close || report.created;
     report.torn_tail = recovered.torn.clone().map(TornLog::from);
     if let Some(torn) = &report.torn_tail {
