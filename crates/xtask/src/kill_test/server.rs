@@ -64,6 +64,16 @@ impl Server {
         Ok(())
     }
 
+    /// Kills and restarts it this often, one after the other: kills for which the work was too quick,
+    /// and which what it left behind must stand all the same.
+    pub(crate) fn kill_times(&mut self, times: usize) -> Result<()> {
+        for _ in 0..times {
+            self.kill()?;
+            self.restart()?;
+        }
+        Ok(())
+    }
+
     /// Starts it again, on the same address and data.
     pub(crate) fn restart(&mut self) -> Result<()> {
         let address = self.url.trim_start_matches("http://");
