@@ -181,6 +181,14 @@ impl Memtable {
         size_of::<Self>() + self.list.allocated() + self.tally.range_bytes.load(Relaxed)
     }
 
+    /// Bytes of memory that entries take: by this a memtable is full. Memory is taken ahead of them, so
+    /// that a small memtable would seem full while it is empty.
+    pub(crate) fn filled(&self) -> usize {
+        // ORDER: what is unused was taken before.
+        let unused = self.list.unused();
+        self.memory_used() - unused
+    }
+
     /// The oldest change; `None` while empty.
     pub(crate) fn first_seq(&self) -> Option<SeqNo> {
         let first = self.tally.first_seq.load(Relaxed);

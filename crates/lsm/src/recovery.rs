@@ -392,7 +392,7 @@ pub(crate) fn live_segments(options: &Options, state: &State) -> Vec<LiveSegment
 /// A log longer than a memtable becomes several, to be written out as soon as the store is open.
 fn seal_full_memtables(keyspaces: &Keyspaces, options: &Options, budget: &Arc<MemoryBudget>) {
     for keyspace in keyspaces.all().values() {
-        if keyspace.view().active.table.memory_used() >= options.memtable_len() {
+        if keyspace.view().active.table.filled() >= options.memtable_len() {
             keyspace.seal(&LoggedMemtable::new(budget));
         }
     }

@@ -474,13 +474,13 @@ impl CommitTarget for Store {
         let memtable_len = self.options.memtable_len();
         let keyspaces = self.keyspaces.all();
         for keyspace in keyspaces.values() {
-            if keyspace.view().active.table.memory_used() >= memtable_len {
+            if keyspace.view().active.table.filled() >= memtable_len {
                 self.seal_memtable(keyspace, token);
             }
         }
         // Many keyspaces share one budget: none need be full for all of it to be taken.
         if self.budget.available() == 0 {
-            let held = |keyspace: &&Arc<OpenKeyspace>| keyspace.view().active.table.memory_used();
+            let held = |keyspace: &&Arc<OpenKeyspace>| keyspace.view().active.table.filled();
             if let Some(largest) = keyspaces.values().max_by_key(held)
                 && held(&largest) >= memtable_len / 8
                 && largest.view().sealed.is_empty()

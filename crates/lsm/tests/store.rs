@@ -86,6 +86,32 @@ fn what_was_written_is_read_back_through_flushes_compactions_and_reopening() {
 }
 
 #[test]
+fn a_memtable_is_written_out_at_its_length_and_not_before() {
+    let directory = TempDir::new().unwrap();
+    let options = Options {
+        memtable_len: Some(64 << 10),
+        threads: 0,
+        ..small(&directory)
+    };
+    let db = Db::open(options).unwrap();
+    let written = db.create_keyspace("written", small_tables()).unwrap();
+    db.create_keyspace("empty", small_tables()).unwrap();
+    let sealed = || -> Vec<_> {
+        let keyspaces = db.statistics().keyspaces;
+        keyspaces.iter().map(|one| one.sealed_memtables).collect()
+    };
+    let value = [7; 1000];
+    for i in 0..55 {
+        written.put(&key(i), &value, Durability::Buffered).unwrap();
+    }
+    assert_eq!(sealed(), [0, 0], "it has taken 55 of 64 KiB");
+    for i in 55..70 {
+        written.put(&key(i), &value, Durability::Buffered).unwrap();
+    }
+    assert_eq!(sealed(), [1, 0]);
+}
+
+#[test]
 fn many_writers_share_syncs_and_lose_nothing() {
     let directory = TempDir::new().unwrap();
     let db = Db::open(small(&directory)).unwrap();

@@ -76,6 +76,17 @@ impl Arena {
         self.allocated.load(Ordering::Relaxed)
     }
 
+    /// Bytes of them that no piece was cut from yet, and the next ones will be.
+    pub(super) fn unused(&self) -> usize {
+        let chunk = NonNull::new(self.current.load(Ordering::Acquire));
+        chunk.map_or(0, |chunk| {
+            // SAFETY: `current` is only ever set to chunks that live as long as the arena; their
+            // headers are initialised, and only ever shared.
+            let header = unsafe { chunk.as_ref() };
+            header.capacity - header.used.load(Ordering::Relaxed)
+        })
+    }
+
     /// Makes a new chunk current if `full` still is; a large piece gets a chunk of its own instead.
     #[cold]
     fn grow(&self, full: *mut Chunk, len: usize) -> Option<NonNull<u8>> {
@@ -212,6 +223,8 @@ mod tests {
         assert_eq!(arena.allocated(), 0);
         arena.allocate(100);
         assert_eq!(arena.allocated(), FIRST_CHUNK_LEN);
+        let taken = FIRST_CHUNK_LEN - arena.unused();
+        assert!((100..200).contains(&taken), "a piece and a header");
         arena.allocate(100_000);
         let large = arena.allocated() - FIRST_CHUNK_LEN;
         assert!((100_000..100_100).contains(&large), "a chunk of its own");

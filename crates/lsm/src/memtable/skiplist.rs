@@ -115,6 +115,11 @@ impl SkipList {
         self.nodes.allocated() + self.values.allocated()
     }
 
+    /// Bytes of them that wait for entries.
+    pub(super) fn unused(&self) -> usize {
+        self.nodes.unused() + self.values.unused()
+    }
+
     /// Adds an entry; other threads see it whole or not yet.
     ///
     /// # Panics

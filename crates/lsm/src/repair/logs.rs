@@ -150,7 +150,7 @@ impl Replay<'_, '_> {
             .or_insert_with(Memtable::new);
         memtable.insert(InternalKey::new(entry.key, seq, entry.kind), entry.value);
         self.bench.report.log_entries_saved += 1;
-        if memtable.memory_used() >= self.bench.options.memtable_len() {
+        if memtable.filled() >= self.bench.options.memtable_len() {
             self.flush(entry.keyspace)?;
         }
         Ok(())
