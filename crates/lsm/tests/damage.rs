@@ -1,7 +1,7 @@
 //! A damaged store gives an error or the right answer, never a wrong one, and never hangs.
 //!
 //! Every byte of every file is changed, one at a time; so much by default as takes seconds, and all
-//! of it with `RINGWOOD_FLIP_STRIDE=1`.
+//! of it with `cargo xtask flip` (seven minutes).
 
 #![allow(clippy::unwrap_used)] // helpers of the tests, outside their functions
 

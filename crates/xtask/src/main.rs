@@ -5,7 +5,7 @@
 //! depends on it. It uses `std::fs` and the clock directly; the seams are for what ships.
 #![allow(clippy::disallowed_methods)]
 
-mod crash;
+mod engine;
 mod kill_test;
 mod suite;
 mod tidy;
@@ -30,7 +30,11 @@ enum Chore {
     /// Run every test of the workspace, by nextest where it is installed, and the doctests.
     Test,
     /// Run the engine's crash oracle, its model test and its planted defects at length.
-    Crash(crash::Arguments),
+    Crash(engine::Crash),
+    /// Change every byte of every kind of file, one at a time, and read the store.
+    Flip(engine::Flip),
+    /// Work on one store from many threads, and compare it with models.
+    Threads(engine::Threads),
     /// Import a real directory tree while the server is killed again and again.
     KillTest(kill_test::Arguments),
 }
@@ -49,7 +53,9 @@ fn run(chore: Chore) -> Result<()> {
     match chore {
         Chore::Tidy => tidy::run(&root()),
         Chore::Test => suite::run(&root()),
-        Chore::Crash(arguments) => crash::run(&root(), &arguments),
+        Chore::Crash(arguments) => engine::crash(&root(), &arguments),
+        Chore::Flip(arguments) => engine::flip(&root(), &arguments),
+        Chore::Threads(arguments) => engine::threads(&root(), &arguments),
         Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
     }
 }

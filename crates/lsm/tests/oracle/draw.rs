@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use ringwood_env::faulty::{Class, Failure, Fault, Operation};
 use ringwood_env::{FaultPlan, SeededRandom};
-use ringwood_lsm::{Compression, KeyspaceOptions};
+use ringwood_lsm::{Compression, KeyspaceId, KeyspaceOptions};
+
+use super::model::{Change, ChangeKind};
 
 /// A number from 1 to `max`, small ones as likely as large ones.
 pub fn skewed(random: &SeededRandom, max: u64) -> u64 {
@@ -94,6 +96,25 @@ impl Data {
             random.fill(&mut value[from..]);
         }
         value.into()
+    }
+
+    /// A change of some key; what expires does so a little before `now` or soon after.
+    pub fn change(&mut self, random: &SeededRandom, space: KeyspaceId, now: u64) -> Change {
+        let key = self.key(random);
+        let (key, kind) = match random.below(20) {
+            put @ 0..14 => {
+                let value = self.value(random);
+                let expires = put >= 12;
+                let deadline = expires.then(|| now.saturating_sub(500) + random.below(3000));
+                (key, ChangeKind::Put { value, deadline })
+            }
+            14..18 => (key, ChangeKind::Delete),
+            _ => {
+                let (start, end) = self.range(random);
+                (start, ChangeKind::DeleteRange { end })
+            }
+        };
+        Change { space, key, kind }
     }
 }
 

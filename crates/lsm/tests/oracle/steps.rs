@@ -54,31 +54,7 @@ impl World {
 
     fn draw_change(&mut self) -> Change {
         let space = self.some_space().1;
-        let key = self.data.key(&self.random);
-        let (key, kind) = match self.random.below(20) {
-            0..12 => {
-                let value = self.data.value(&self.random);
-                (
-                    key,
-                    ChangeKind::Put {
-                        value,
-                        deadline: None,
-                    },
-                )
-            }
-            12..14 => {
-                let value = self.data.value(&self.random);
-                let in_ms = self.random.below(3000);
-                let deadline = Some(self.last_now.saturating_sub(500) + in_ms);
-                (key, ChangeKind::Put { value, deadline })
-            }
-            14..18 => (key, ChangeKind::Delete),
-            _ => {
-                let (start, end) = self.data.range(&self.random);
-                (start, ChangeKind::DeleteRange { end })
-            }
-        };
-        Change { space, key, kind }
+        self.data.change(&self.random, space, self.last_now)
     }
 
     fn draw_write(&mut self) -> Write {

@@ -529,12 +529,33 @@ impl World {
 pub type Found = Vec<(Vec<u8>, Vec<u8>, Option<u64>)>;
 
 pub fn scan(space: &Keyspace, options: &ReadOptions<'_>) -> Result<Found> {
-    let mut iter = space.range(ALL, options)?;
+    walk(space, ALL, options, true)
+}
+
+/// What an iterator shows of `bounds`, in order whichever way it goes.
+pub fn walk(
+    space: &Keyspace,
+    bounds: (Bound<&[u8]>, Bound<&[u8]>),
+    options: &ReadOptions<'_>,
+    forward: bool,
+) -> Result<Found> {
+    let mut iter = space.range(bounds, options)?;
     let mut found = Vec::new();
-    iter.seek_to_first()?;
+    if forward {
+        iter.seek_to_first()?;
+    } else {
+        iter.seek_to_last()?;
+    }
     while iter.valid() {
         found.push((iter.key().to_vec(), iter.value().to_vec(), iter.deadline()));
-        iter.next()?;
+        if forward {
+            iter.next()?;
+        } else {
+            iter.prev()?;
+        }
+    }
+    if !forward {
+        found.reverse();
     }
     Ok(found)
 }
