@@ -8,7 +8,6 @@
 
 mod check;
 mod files;
-mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,12 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use check::{CLIENTS, Reader};
 use files::{Draw, Files, PREFIX};
-use server::Server;
+
+use crate::binary;
+use crate::server::Server;
 
 /// How often progress is looked at.
 const POLL: Duration = Duration::from_millis(2);
@@ -67,7 +68,7 @@ struct Run<'a> {
 
 /// Runs the test, and prints its figures as JSON.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
-    let binary = build(root, &arguments.profile)?;
+    let binary = binary::build(root, &arguments.profile)?;
     let temporary = tempfile::tempdir()?;
     let directory = arguments
         .work_dir
@@ -96,33 +97,6 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let figures = run.all(seed)?;
     println!("{figures:#}");
     Ok(())
-}
-
-fn build(root: &Path, profile: &str) -> Result<PathBuf> {
-    let built = Command::new("cargo")
-        .args([
-            "build",
-            "--package",
-            "ringwood",
-            "--message-format",
-            "json-render-diagnostics",
-            "--profile",
-            profile,
-        ])
-        .current_dir(root)
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cargo does not start")?;
-    ensure!(built.status.success(), "the binary does not build");
-    let messages = String::from_utf8(built.stdout)?;
-    let artifacts = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let binaries = artifacts.filter(|one| one["target"]["name"] == "ringwood");
-    let path = binaries
-        .filter_map(|one| one["executable"].as_str().map(PathBuf::from))
-        .next_back();
-    path.context("cargo built no binary")
 }
 
 impl Run<'_> {

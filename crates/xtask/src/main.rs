@@ -1,12 +1,18 @@
 //! What a developer or the build machine runs: `cargo xtask tidy`, `cargo xtask test`,
-//! `cargo xtask kill-test`.
+//! `cargo xtask kill-test` and other trials of the binary that ships.
 //!
 //! This crate stands outside of the house: it reads the tree and drives the binary, and nothing
 //! depends on it. It uses `std::fs` and the clock directly; the seams are for what ships.
 #![allow(clippy::disallowed_methods)]
 
+mod binary;
 mod engine;
+mod idle_test;
 mod kill_test;
+mod load;
+mod process;
+mod server;
+mod start_test;
 mod suite;
 mod tidy;
 
@@ -37,6 +43,10 @@ enum Chore {
     Threads(engine::Threads),
     /// Import a real directory tree while the server is killed again and again.
     KillTest(kill_test::Arguments),
+    /// Kill a server with gigabytes in its store in the middle of writing, and time its starts.
+    StartTest(start_test::Arguments),
+    /// Measure what a server takes that nobody asks anything, with thousands of open connections too.
+    IdleTest(idle_test::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +67,8 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Flip(arguments) => engine::flip(&root(), &arguments),
         Chore::Threads(arguments) => engine::threads(&root(), &arguments),
         Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
+        Chore::StartTest(arguments) => start_test::run(&root(), &arguments),
+        Chore::IdleTest(arguments) => idle_test::run(&root(), &arguments),
     }
 }
 

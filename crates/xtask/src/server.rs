@@ -10,27 +10,43 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 pub(crate) struct Server {
-    binary: PathBuf,
-    data_dir: PathBuf,
-    log: PathBuf,
+    program: Program,
     url: String,
     child: Child,
     kills: usize,
+    last_start: Duration,
     slowest_start: Duration,
+}
+
+/// How it is started.
+struct Program {
+    binary: PathBuf,
+    data_dir: PathBuf,
+    log: PathBuf,
+    settings: Vec<String>,
 }
 
 impl Server {
     /// Starts it on any free port of loopback, with its data below `directory`.
     pub(crate) fn start(binary: &Path, directory: &Path) -> Result<Self> {
-        let (data_dir, log) = (directory.join("data"), directory.join("server.log"));
-        let (child, url, took) = spawn(binary, &data_dir, &log, "127.0.0.1:0")?;
-        Ok(Self {
+        Self::start_with(binary, directory, &[])
+    }
+
+    /// As [`Server::start`], with some of its settings, each `KEY=VALUE`.
+    pub(crate) fn start_with(binary: &Path, directory: &Path, settings: &[String]) -> Result<Self> {
+        let program = Program {
             binary: binary.to_owned(),
-            data_dir,
-            log,
+            data_dir: directory.join("data"),
+            log: directory.join("server.log"),
+            settings: settings.to_vec(),
+        };
+        let (child, url, took) = program.spawn("127.0.0.1:0")?;
+        Ok(Self {
+            program,
             url,
             child,
             kills: 0,
+            last_start: took,
             slowest_start: took,
         })
     }
@@ -40,7 +56,16 @@ impl Server {
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
-        &self.data_dir
+        &self.program.data_dir
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How long it took to be ready the last time, from the moment it was started.
+    pub(crate) fn last_start(&self) -> Duration {
+        self.last_start
     }
 
     pub(crate) fn kills(&self) -> usize {
@@ -77,8 +102,8 @@ impl Server {
     /// Starts it again, on the same address and data.
     pub(crate) fn restart(&mut self) -> Result<()> {
         let address = self.url.trim_start_matches("http://");
-        let (child, url, took) = spawn(&self.binary, &self.data_dir, &self.log, address)?;
-        (self.child, self.url) = (child, url);
+        let (child, url, took) = self.program.spawn(address)?;
+        (self.child, self.url, self.last_start) = (child, url, took);
         self.slowest_start = self.slowest_start.max(took);
         Ok(())
     }
@@ -110,35 +135,30 @@ impl Drop for Server {
     }
 }
 
-fn spawn(
-    binary: &Path,
-    data_dir: &Path,
-    log: &Path,
-    listen: &str,
-) -> Result<(Child, String, Duration)> {
-    let started = Instant::now();
-    let mut child = Command::new(binary)
-        .args([
-            "--output",
-            "json",
-            "serve",
-            "--listen",
-            listen,
-            "--data-dir",
-        ])
-        .arg(data_dir)
-        .stdout(Stdio::piped())
-        .stderr(File::options().create(true).append(true).open(log)?)
-        .spawn()
-        .context("the server does not start")?;
-    let mut line = String::new();
-    let stdout = child.stdout.take().context("stdout is piped")?;
-    BufReader::new(stdout).read_line(&mut line)?;
-    let ready: Value = serde_json::from_str(&line)
-        .with_context(|| format!("the server is not ready; see {}", log.display()))?;
-    let url = ready["url"]
-        .as_str()
-        .context("the server does not say where it is")?
-        .to_owned();
-    Ok((child, url, started.elapsed()))
+impl Program {
+    fn spawn(&self, listen: &str) -> Result<(Child, String, Duration)> {
+        let started = Instant::now();
+        let mut command = Command::new(&self.binary);
+        command.args(["--output", "json", "serve", "--listen", listen]);
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
+        let mut child = command
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .stdout(Stdio::piped())
+            .stderr(File::options().create(true).append(true).open(&self.log)?)
+            .spawn()
+            .context("the server does not start")?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        let ready: Value = serde_json::from_str(&line)
+            .with_context(|| format!("the server is not ready; see {}", self.log.display()))?;
+        let url = ready["url"]
+            .as_str()
+            .context("the server does not say where it is")?
+            .to_owned();
+        Ok((child, url, started.elapsed()))
+    }
 }
