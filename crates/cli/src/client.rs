@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use clap::Args;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
+use ringwood_server::ProblemBody;
 use serde::{Deserialize, Serialize};
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
@@ -82,7 +83,7 @@ pub(crate) enum ClientError {
     },
     /// The server answered with a problem.
     #[error("{0}")]
-    Refused(Box<Problem>),
+    Refused(Box<ProblemBody>),
     /// Whatever answered is no Ringwood server.
     #[error("{url} answered {what}, which a Ringwood server would not")]
     Foreign {
@@ -99,33 +100,6 @@ pub(crate) enum ClientError {
     },
 }
 
-/// A problem as the server describes it (RFC 9457).
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub(crate) struct Problem {
-    pub(crate) status: u16,
-    pub(crate) code: String,
-    pub(crate) title: String,
-    pub(crate) detail: String,
-    pub(crate) retryable: bool,
-    pub(crate) outcome: Option<String>,
-    pub(crate) request_id: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}", self.title)?;
-        if !self.detail.is_empty() && !self.title.eq_ignore_ascii_case(&self.detail) {
-            write!(out, ": {}", self.detail)?;
-        }
-        write!(out, " ({}", self.code)?;
-        if let Some(outcome) = &self.outcome {
-            write!(out, ", {}", outcome.replace('_', " "))?;
-        }
-        out.write_str(")")
-    }
-}
-
 pub(crate) type Result<T> = std::result::Result<T, ClientError>;
 
 impl ClientError {
@@ -133,6 +107,7 @@ impl ClientError {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Lost { .. } => true,
+            Self::Refused(problem) if problem.code == "QUOTA_EXCEEDED" => false,
             Self::Refused(problem) => problem.retryable || problem.status >= 500,
             Self::Foreign { .. } | Self::BadUrl { .. } => false,
         }
@@ -182,7 +157,12 @@ impl ClientError {
                 "CORRUPT_DATA" => {
                     Some("stop the server and run `ringwood verify` on its directory")
                 }
-                "OVERLOADED" | "WRITES_STALLED" | "UNAVAILABLE" => Some("try again in a moment"),
+                "OVERLOADED" | "WRITES_STALLED" | "UNAVAILABLE" | "RATE_LIMITED" => {
+                    Some("try again in a moment")
+                }
+                "QUOTA_EXCEEDED" => Some(
+                    "delete what is not needed, or raise it: `ringwood namespace set NAME --bytes-max SIZE`",
+                ),
                 _ => None,
             },
         }
@@ -247,7 +227,6 @@ impl Item {
     }
 
     /// An item with this key and nothing else.
-    #[cfg(test)]
     pub(crate) fn of_key(key: &[u8]) -> Self {
         match std::str::from_utf8(key) {
             Ok(text) => Self {
@@ -298,23 +277,35 @@ impl Target {
                 url: self.url.clone(),
             });
         }
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(REQUEST_TIMEOUT))
-            .max_idle_connections(256)
-            .max_idle_connections_per_host(256)
-            .build();
         Ok(Client {
-            agent: agent.into(),
+            agent: agent(Some(REQUEST_TIMEOUT)),
             base,
             namespace: self.namespace.clone(),
         })
     }
 }
 
+fn agent(timeout: Option<Duration>) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_global(timeout)
+        .max_idle_connections(256)
+        .max_idle_connections_per_host(256)
+        .build();
+    config.into()
+}
+
 impl Client {
+    /// The same for requests that take as long as they take.
+    pub(crate) fn patient(self) -> Self {
+        Self {
+            agent: agent(None),
+            ..self
+        }
+    }
+
     /// The server's address, `http://host:port`.
     pub(crate) fn base(&self) -> &str {
         &self.base
@@ -454,7 +445,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; after `Lost` any part may have been applied.
     pub(crate) fn batch(&self, body: &serde_json::Value) -> Result<serde_json::Value> {
-        self.send_json("POST", &self.json_path("batch"), body)
+        self.post(&self.json_path("batch"), body)
     }
 
     /// Reads JSON from a path.
@@ -473,6 +464,14 @@ impl Client {
     pub(crate) fn get_text(&self, path: &str) -> Result<String> {
         let mut response = self.check(self.agent.get(self.url(path)).call())?;
         Ok(String::from_utf8_lossy(&self.read(&mut response, ANSWER_LEN_MAX)?).into_owned())
+    }
+
+    /// Sends JSON by `POST`, and reads JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> Result<serde_json::Value> {
+        self.send_json("POST", path, body)
     }
 
     /// Sends JSON by `POST` or `PUT`, and reads JSON.
@@ -519,7 +518,7 @@ impl Client {
             return Ok(response);
         }
         let body = self.read(&mut response, ERROR_LEN_MAX)?;
-        match serde_json::from_slice::<Problem>(&body) {
+        match serde_json::from_slice::<ProblemBody>(&body) {
             Ok(problem) if !problem.code.is_empty() => Err(ClientError::Refused(Box::new(problem))),
             _ => Err(self.foreign(status)),
         }
@@ -615,10 +614,10 @@ mod tests {
     #[test]
     fn problems_become_exit_codes() {
         let outcome = |status, code: &str| {
-            let problem = Problem {
+            let problem = ProblemBody {
                 status,
                 code: code.to_owned(),
-                ..Problem::default()
+                ..ProblemBody::default()
             };
             ClientError::Refused(Box::new(problem)).outcome()
         };

@@ -2,8 +2,8 @@
 //!
 //! How to read it: this file says which commands there are; each command is a module with its own
 //! arguments. `serve` runs a node (`dev` is the same with defaults for one person at one machine),
-//! `kv`, `transfer`, `status` and `bench` are clients over HTTP, `offline` works on a directory that
-//! no server has open. What they share lies below: `client`, `config`, `output`, `outcome`, `units`.
+//! `kv`, `transfer`, `status` and `bench` are clients over HTTP, `directory` looks after the files
+//! of a node. What they share lies below: `client`, `config`, `output`, `outcome`, `units`.
 //!
 //! Values go to stdout, talk goes to stderr; `outcome` is the list of exit codes.
 // The seams of `env` are for what is stored. Files here are the user's own, and clocks time them.
@@ -12,9 +12,9 @@
 mod bench;
 mod client;
 mod config;
+mod directory;
 mod kv;
 mod namespaces;
-mod offline;
 mod outcome;
 mod output;
 mod serve;
@@ -74,7 +74,7 @@ enum Command {
     Scan(kv::Scan),
     /// Do many puts, gets and deletes, read as JSON.
     Batch(kv::Batch),
-    /// List, make and drop namespaces.
+    /// List, make, change and drop namespaces.
     #[command(subcommand)]
     Namespace(namespaces::Namespace),
     /// Bring data in: a directory tree, or lines of JSON.
@@ -85,12 +85,12 @@ enum Command {
     Export(transfer::Export),
     /// Show how a server is doing.
     Status(status::Status),
-    /// Check every checksum of a data directory that no server has open.
-    Verify(offline::Verify),
+    /// Check every checksum of a data directory.
+    Verify(directory::Verify),
     /// Save what is intact in a damaged data directory, and list what is not.
-    Repair(offline::Repair),
-    /// Copy a data directory that no server has open, by links, in no time.
-    Checkpoint(offline::Checkpoint),
+    Repair(directory::Repair),
+    /// Copy a data directory, by links, in no time.
+    Checkpoint(directory::Checkpoint),
     /// Measure a server with one of the YCSB mixes.
     Bench(bench::Bench),
     /// Look at the configuration.
@@ -131,9 +131,9 @@ fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Import(import) => import.run(&target.client()?, output),
         Command::Export(export) => export.run(&target.client()?, output),
         Command::Status(status) => status.run(&target.client()?, output),
-        Command::Verify(verify) => verify.run(output),
+        Command::Verify(verify) => verify.run(&target, output),
         Command::Repair(repair) => repair.run(output),
-        Command::Checkpoint(checkpoint) => checkpoint.run(output),
+        Command::Checkpoint(checkpoint) => checkpoint.run(&target, output),
         Command::Bench(bench) => bench.run(&target.client()?, output),
         Command::Config(command) => command.run(output),
         Command::Completions { shell } => {

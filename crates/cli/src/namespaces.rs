@@ -1,21 +1,27 @@
 //! `namespace`: tenants' own key spaces, each with its policy.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
+use crate::units::Bytes;
 
-/// List, make and drop namespaces.
+/// List, make, change and drop namespaces.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Namespace {
     /// List all, with their policies.
     List,
     /// Make one.
-    Create(Create),
+    Create(Named),
+    /// Change the policy of one; what is left out stays as it is.
+    Set(Named),
     /// Drop one, with all its keys.
     Drop {
         /// Its name.
@@ -23,17 +29,87 @@ pub(crate) enum Namespace {
     },
 }
 
-/// Make a namespace.
+/// A namespace and its policy.
 #[derive(Args, Debug)]
-pub(crate) struct Create {
+pub(crate) struct Named {
     /// 1 to 63 of a-z, 0-9, '.', '_' and '-'.
     name: String,
+    #[command(flatten)]
+    policy: Policy,
+}
+
+/// What of a policy can be chosen; `none` takes a limit away.
+#[derive(Args, Debug)]
+struct Policy {
     /// Seconds to live of what is put without a time of its own.
-    #[arg(long, value_name = "SECONDS")]
-    default_ttl: Option<u64>,
-    /// Acknowledge writes when the system has them, not when they are on disk.
-    #[arg(long)]
-    buffered: bool,
+    #[arg(long, value_name = "SECONDS|none")]
+    default_ttl: Option<Limit<u64>>,
+    /// When writes are acknowledged: on disk, or when the system has them.
+    #[arg(long, value_enum)]
+    durability: Option<Durability>,
+    /// Longest value.
+    #[arg(long, value_name = "SIZE|none")]
+    value_len_max: Option<Limit<Bytes>>,
+    /// Requests a second that are answered, items of batches each for itself; the others get 429.
+    #[arg(long, value_name = "NUMBER|none")]
+    requests_per_second: Option<Limit<u64>>,
+    /// How much the namespace may hold, roughly; then puts are refused.
+    #[arg(long, value_name = "SIZE|none")]
+    bytes_max: Option<Limit<Bytes>>,
+}
+
+/// When a write is acknowledged.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Durability {
+    Synced,
+    Buffered,
+}
+
+/// A limit, or that there is none.
+#[derive(Clone, Copy, Debug)]
+struct Limit<T>(Option<T>);
+
+impl<T: FromStr<Err: Display>> FromStr for Limit<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "none" => Ok(Self(None)),
+            text => match text.parse() {
+                Ok(limit) => Ok(Self(Some(limit))),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+}
+
+impl Policy {
+    /// The fields that were given, as the API takes them.
+    fn to_json(&self) -> Value {
+        let bytes = |limit: Limit<Bytes>| limit.0.map(|Bytes(bytes)| bytes);
+        let limits = [
+            ("default_ttl", self.default_ttl.map(|limit| limit.0)),
+            ("value_len_max", self.value_len_max.map(bytes)),
+            (
+                "requests_per_second",
+                self.requests_per_second.map(|limit| limit.0),
+            ),
+            ("bytes_max", self.bytes_max.map(bytes)),
+        ];
+        let mut policy = json!({});
+        for (name, limit) in limits {
+            if let Some(limit) = limit {
+                policy[name] = json!(limit);
+            }
+        }
+        if let Some(durability) = self.durability {
+            policy["durability"] = match durability {
+                Durability::Synced => "synced".into(),
+                Durability::Buffered => "buffered".into(),
+            };
+        }
+        policy
+    }
 }
 
 impl Namespace {
@@ -47,47 +123,59 @@ impl Namespace {
                 let listed: Value = client.get_json("/v1/namespaces")?;
                 output::show(format, &listed, rows)?;
             }
-            Self::Create(create) => {
-                let durability = if create.buffered {
-                    "buffered"
-                } else {
-                    "synced"
-                };
-                let mut policy = json!({ "durability": durability });
-                if let Some(ttl) = create.default_ttl {
-                    policy["default_ttl"] = ttl.into();
-                }
-                let body = json!({ "name": create.name, "policy": policy });
-                let made = client.send_json("POST", "/v1/namespaces", &body)?;
-                if format == Format::Json {
-                    output::json(&mut std::io::stdout(), &made)?;
-                }
+            Self::Create(Named { name, policy }) => {
+                let body = json!({ "name": name, "policy": policy.to_json() });
+                tell(client.post("/v1/namespaces", &body)?, format)?;
+            }
+            Self::Set(Named { name, policy }) => {
+                tell(
+                    client.send_json("PUT", &path(&name), &policy.to_json())?,
+                    format,
+                )?;
             }
             Self::Drop { name } => {
-                client.delete_path(&format!(
-                    "/v1/namespaces/{}",
-                    utf8_percent_encode(&name, NON_ALPHANUMERIC)
-                ))?;
+                client.delete_path(&path(&name))?;
             }
         }
         Ok(Outcome::Done)
     }
 }
 
+fn path(name: &str) -> String {
+    format!(
+        "/v1/namespaces/{}",
+        utf8_percent_encode(name, NON_ALPHANUMERIC)
+    )
+}
+
+/// Programs see the namespace as it is now.
+fn tell(namespace: Value, format: Format) -> Result<()> {
+    if format == Format::Json {
+        output::json(&mut std::io::stdout(), &namespace)?;
+    }
+    Ok(())
+}
+
 fn rows(listed: &Value) -> Vec<Vec<String>> {
     let all = listed["namespaces"].as_array().into_iter().flatten();
-    let row = |one: &Value| {
-        let name = one["name"].as_str().unwrap_or_default().to_owned();
-        let ttl = one["policy"]["default_ttl"].as_u64();
-        let durability = one["policy"]["durability"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        vec![
-            name,
-            durability,
-            ttl.map_or_else(String::new, |ttl| format!("ttl {ttl}s")),
-        ]
-    };
     all.map(row).collect()
+}
+
+/// Its name, its durability, and what it is held to.
+fn row(one: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let policy = &one["policy"];
+    let limit = |name| policy[name].as_u64();
+    let limits = [
+        limit("default_ttl").map(|ttl| format!("ttl {ttl}s")),
+        limit("value_len_max").map(|len| format!("values {}", Bytes(len))),
+        limit("requests_per_second").map(|rate| format!("{rate} requests/s")),
+        limit("bytes_max").map(|bytes| format!("at most {}", Bytes(bytes))),
+    ];
+    let limits: Vec<_> = limits.into_iter().flatten().collect();
+    vec![
+        text(&one["name"]),
+        text(&policy["durability"]),
+        limits.join(", "),
+    ]
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
@@ -14,6 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, LogFormat, Sources};
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
+
+/// How long work for clients that were cut off may go on.
+const LEFT_OVER: Duration = Duration::from_secs(2);
 
 /// Run one node on this machine, to try things out: loopback only, no authentication.
 #[derive(Args, Debug)]
@@ -73,8 +76,9 @@ fn serve(config: Config, format: Format, hints: bool) -> Result<Outcome> {
         server.serve(stop).await;
         anyhow::Ok(())
     })?;
-    // Answers that were on their way have left, or were given up.
-    drop(runtime);
+    // Answers that were on their way have left, or were given up. Who reads all of the store for a
+    // client that is gone need not be waited for.
+    runtime.shutdown_timeout(LEFT_OVER);
     node.close()
         .context("the node did not close in order; its data is recovered at the next start")?;
     output::say(format, "stopped");

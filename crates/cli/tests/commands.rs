@@ -226,14 +226,123 @@ fn a_checkpoint_is_a_store_of_its_own() {
     let (data, copy) = (directory.path().join("data"), directory.path().join("copy"));
     let mut server = Server::start(&data);
     assert_eq!(server.run(&["put", "k", "v"]).code, 0);
-    let busy = run(ringwood(&["checkpoint"]).args([&data, &copy]));
-    assert_eq!(busy.code, 1, "{busy:?}");
+    let online = directory.path().join("online");
+    let made = run(server.command(&["checkpoint"]).args([&data, &online]));
+    assert_eq!(made.code, 0, "{made:?}");
+    let again = run(server.command(&["checkpoint"]).args([&data, &online]));
+    assert_eq!(again.code, 4, "{again:?}");
+    assert!(again.err.contains("TARGET_EXISTS"), "{again:?}");
     server.kill();
     let made = run(ringwood(&["checkpoint"]).args([&data, &copy]));
     assert_eq!(made.code, 0, "{made:?}");
     drop(server);
-    let again = Server::start(&copy);
-    assert_eq!(again.run(&["get", "k"]).out, "v");
+    for copy in [copy, online] {
+        let again = Server::start(&copy);
+        assert_eq!(again.run(&["get", "k"]).out, "v", "{copy:?}");
+    }
+}
+
+#[test]
+fn a_directory_in_use_is_verified_by_its_own_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, other) = (
+        directory.path().join("data"),
+        directory.path().join("other"),
+    );
+    let server = Server::start(&data);
+    assert_eq!(server.run(&["put", "k", "v"]).code, 0);
+    let verified = run(server.command(&["-o", "json", "verify"]).arg(&data));
+    assert_eq!(verified.code, 0, "{verified:?}");
+    assert_eq!(verified.json()["status"], "clean");
+
+    let wrong = Server::start(&other);
+    for command in [&["verify"][..], &["checkpoint"]] {
+        let mut asked = wrong.command(command);
+        asked.arg(&data);
+        if command == ["checkpoint"] {
+            asked.arg(directory.path().join("copy"));
+        }
+        let refused = run(&mut asked);
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(
+            refused.err.contains("name the right one with --url"),
+            "{refused:?}"
+        );
+    }
+    drop(wrong);
+    let nobody = run(ringwood(&["--url", "http://127.0.0.1:1", "verify"]).arg(&data));
+    assert_eq!(nobody.code, 5, "{nobody:?}");
+    assert!(
+        nobody.err.contains("in use by another process"),
+        "{nobody:?}"
+    );
+    let repair = run(server.command(&["repair"]).arg(&data));
+    assert_eq!(repair.code, 1, "{repair:?}");
+    assert!(repair.err.contains("in use"), "{repair:?}");
+}
+
+#[test]
+fn a_namespace_is_held_to_what_it_was_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let create = [
+        "namespace",
+        "create",
+        "shop",
+        "--requests-per-second",
+        "3",
+        "--bytes-max",
+        "1MiB",
+    ];
+    assert_eq!(server.run(&create).code, 0);
+    let refused = (0..20)
+        .map(|_| server.run(&["-n", "shop", "put", "k", "v"]))
+        .find(|put| put.code != 0);
+    // Twenty programs may take longer to start than their requests are too many.
+    if let Some(refused) = refused {
+        assert_eq!(refused.code, 5, "{refused:?}");
+        assert!(refused.err.contains("RATE_LIMITED"), "{refused:?}");
+    }
+    let listed = server.run(&["namespace", "list"]);
+    assert!(
+        listed.out.contains("3 requests/s, at most 1MiB"),
+        "{listed:?}"
+    );
+    let set = [
+        "namespace",
+        "set",
+        "shop",
+        "--requests-per-second",
+        "none",
+        "--durability",
+        "buffered",
+    ];
+    assert_eq!(server.run(&set).code, 0);
+    let listed = server.run(&["-o", "json", "namespace", "list"]).json();
+    let policy = &listed["namespaces"][1]["policy"];
+    assert_eq!(policy["requests_per_second"], serde_json::Value::Null);
+    assert_eq!(
+        (&policy["bytes_max"], &policy["durability"]),
+        (&(1 << 20).into(), &"buffered".into())
+    );
+    for _ in 0..10 {
+        assert_eq!(server.run(&["-n", "shop", "put", "k", "v"]).code, 0);
+    }
+    assert_eq!(
+        server
+            .run(&["namespace", "set", "shop", "--bytes-max", "lots"])
+            .code,
+        2
+    );
+    assert_eq!(
+        server
+            .run(&["namespace", "set", "none", "--bytes-max", "1MiB"])
+            .code,
+        3
+    );
+    let refused = server.run(&["namespace", "set", "shop", "--requests-per-second", "0"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains("requests_per_second"), "{refused:?}");
 }
 
 #[test]
@@ -249,8 +358,6 @@ fn damage_is_found_named_and_repaired() {
         })
         .collect();
     assert_eq!(server.run_with(&["batch"], items.as_bytes()).code, 0);
-    let busy = run(ringwood(&["verify"]).arg(&data));
-    assert_eq!(busy.code, 1, "{busy:?}");
     server.kill();
     drop(server);
     let verify = || run(ringwood(&["-o", "json", "verify"]).arg(&data));

@@ -259,6 +259,12 @@ impl Db {
         self.inner.store.check_writable().err()
     }
 
+    /// Whether only reads and deletes go on for want of room on the disk.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        self.inner.store.space.is_short()
+    }
+
     /// The store's idea of now, in milliseconds since the Unix epoch: the wall clock, but that it never
     /// goes back, not over a restart either. Deadlines are compared with it.
     #[must_use]
@@ -400,6 +406,19 @@ impl Keyspace {
         options: &ReadOptions<'_>,
     ) -> Result<Iter> {
         self.inner.store.iter(&self.keyspace, range, options)
+    }
+
+    /// Bytes that the keys from `start` up to `end` (excluded) take on the disk, roughly: what is
+    /// deleted or hidden counts until it is compacted away, what is in memory does not. Reads a few
+    /// index blocks.
+    ///
+    /// # Errors
+    /// As [`Keyspace::get`]; [`Error::InvertedRange`].
+    pub fn approximate_len(&self, start: &[u8], end: &[u8]) -> Result<u64> {
+        if start > end {
+            return Err(Error::InvertedRange);
+        }
+        self.inner.store.approximate_len(&self.keyspace, start, end)
     }
 
     /// Writes out what is in memory and merges all tables of the keyspace into its lowest level, which

@@ -1,8 +1,12 @@
-//! Takes the picture of an open store that operators see.
+//! Takes the picture of an open store that operators see, and measures parts of it.
+
+use std::ops::Bound;
 
 use ringwood_env::Disk;
 
 use crate::compaction;
+use crate::cursor::ReadTier;
+use crate::error::Result;
 use crate::keyspaces::OpenKeyspace;
 use crate::manifest::LEVELS;
 use crate::statistics::{KeyspaceStatistics, LevelStatistics, Statistics};
@@ -54,6 +58,36 @@ impl Store {
             disk_available: self.disk.available_space(&self.options.path).ok(),
             snapshots: self.snapshots.seqs().len(),
         }
+    }
+}
+
+impl Store {
+    /// Bytes of tables that hold what lies from `start` up to `end`, give or take a block at either end
+    /// of each run.
+    pub(crate) fn approximate_len(
+        &self,
+        keyspace: &OpenKeyspace,
+        start: &[u8],
+        end: &[u8],
+    ) -> Result<u64> {
+        keyspace.check_alive()?;
+        let view = keyspace.view_owned();
+        let tables = view
+            .version
+            .runs()
+            .flat_map(|run| run.overlapping(start, Bound::Excluded(end)));
+        let mut len = 0;
+        for table in tables {
+            len += if start <= table.smallest().user && table.largest().user < end {
+                table.len
+            } else {
+                let reader = self.tables.reader(table, ReadTier::Disk)?;
+                reader
+                    .offset_of(end)?
+                    .saturating_sub(reader.offset_of(start)?)
+            };
+        }
+        Ok(len)
     }
 }
 

@@ -331,3 +331,37 @@ fn a_store_is_open_once() {
     db.close().unwrap();
     Db::open(small(&directory)).unwrap();
 }
+
+#[test]
+fn ranges_are_measured_to_within_some_blocks() {
+    let directory = TempDir::new().unwrap();
+    let db = Db::open(small(&directory)).unwrap();
+    let keyspace = db.create_keyspace("data", small_tables()).unwrap();
+    let measure = |from: u32, to: u32| keyspace.approximate_len(&key(from), &key(to)).unwrap();
+    assert_eq!(measure(0, 10_000), 0);
+    // Values that do not get shorter by compression, so that lengths are known.
+    let random = |i: u32| -> Vec<u8> {
+        let mut x = u64::from(i) + 1;
+        let byte = |_| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x.to_le_bytes()[3]
+        };
+        (0..200).map(byte).collect()
+    };
+    for i in 0..10_000 {
+        let value = random(i);
+        keyspace.put(&key(i), &value, Durability::Buffered).unwrap();
+    }
+    db.flush().unwrap();
+    keyspace.compact().unwrap();
+    for (from, to) in [(0, 10_000), (0, 5000), (2500, 2600), (9990, 10_000)] {
+        let expected = u64::from(to - from) * 213;
+        let found = measure(from, to);
+        let slack = expected / 10 + 8 * 1024;
+        assert!(found.abs_diff(expected) < slack, "{from}..{to}: {found}");
+    }
+    assert_eq!(measure(20_000, 30_000), 0);
+    assert!(keyspace.approximate_len(b"b", b"a").is_err());
+}

@@ -118,12 +118,7 @@ impl Catalog {
         put_namespace(store.system(), &mut batch, id, name, &policy)?;
         write(store.db(), &batch)?;
         *next = following;
-        let namespace = Arc::new(Namespace {
-            id,
-            name: name.into(),
-            policy,
-            life: Arc::default(),
-        });
+        let namespace = Arc::new(Namespace::new(id, name.into(), policy));
         self.replace(|names| {
             names.insert(name.into(), Arc::clone(&namespace));
         });
@@ -145,10 +140,7 @@ impl Catalog {
         let mut batch = Batch::new();
         put_namespace(store.system(), &mut batch, old.id, name, &policy)?;
         write(store.db(), &batch)?;
-        let new = Arc::new(Namespace {
-            policy,
-            ..Namespace::clone(&old)
-        });
+        let new = Arc::new(old.with_policy(policy));
         self.replace(|names| {
             names.insert(name.into(), Arc::clone(&new));
         });
@@ -218,12 +210,8 @@ fn key_of(id: NamespaceId) -> [u8; PREFIX.len() + 4] {
 fn read_namespace(key: &[u8], value: &[u8]) -> Option<Namespace> {
     let id = key.strip_prefix(PREFIX)?.try_into().ok()?;
     let Stored { name, policy } = serde_json::from_slice(value).ok()?;
-    Some(Namespace {
-        id: NamespaceId::new(u32::from_be_bytes(id)),
-        name,
-        policy,
-        life: Arc::default(),
-    })
+    let id = NamespaceId::new(u32::from_be_bytes(id));
+    Some(Namespace::new(id, name, policy))
 }
 
 fn check_name(name: &str) -> Result<(), NodeError> {

@@ -9,9 +9,44 @@ use crate::namespace::Namespace;
 use crate::node::Shared;
 use crate::partition_store::{Change, Write};
 use crate::policy::{Policy, TTL_SECONDS_MAX};
-use crate::request::{Put, Ttl};
+use crate::request::{Put, Request, Ttl};
 
 impl Shared {
+    /// Counts a request against its namespace's rate, where it has one.
+    pub(crate) fn admit(&self, request: &Request) -> Result<(), NodeError> {
+        let namespace = request.namespace();
+        let Some(limit) = namespace.policy().requests_per_second else {
+            return Ok(());
+        };
+        // The time of requests stands still while the wall clock is set back.
+        let now = self.clock.monotonic();
+        let taken = namespace.requests.take(limit, request.cost(), now);
+        taken.map_err(|retry_after| {
+            self.counters.requests_limited.add(1);
+            NodeError::RateLimited {
+                name: namespace.name().into(),
+                limit,
+                retry_after,
+            }
+        })
+    }
+
+    fn check_room(&self, namespace: &Namespace) -> Result<(), NodeError> {
+        let Some(limit) = namespace.policy().bytes_max else {
+            return Ok(());
+        };
+        let bytes = namespace.bytes.bytes();
+        if bytes < limit {
+            return Ok(());
+        }
+        self.counters.puts_over_quota.add(1);
+        Err(NodeError::QuotaExceeded {
+            name: namespace.name().into(),
+            bytes,
+            limit,
+        })
+    }
+
     pub(crate) fn check_put<'a>(
         &self,
         namespace: &Namespace,
@@ -34,6 +69,7 @@ impl Shared {
         }
         let content_type = put.content_type.as_deref().unwrap_or_default();
         check_content_type(content_type)?;
+        self.check_room(namespace)?;
         let deadline = deadline(put.ttl, policy, now)?;
         let partition = self.store.partition(namespace, &put.key);
         if let Some(token) = &put.context {

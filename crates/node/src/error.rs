@@ -1,6 +1,7 @@
 //! Why a node did not do what was asked, and what the caller may do about it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ringwood_lsm as lsm;
 use ringwood_types::{ContextError, PartitionCount, PartitionId, RecordError};
@@ -154,6 +155,29 @@ pub enum NodeError {
     #[error("the item was not processed; send it again")]
     Unprocessed,
 
+    /// The namespace is over its rate. Nothing was done; send it again after the time.
+    #[error("namespace {name:?} may make {limit} requests a second")]
+    RateLimited {
+        /// The namespace.
+        name: String,
+        /// Its rate.
+        limit: u64,
+        /// When the next request may pass.
+        retry_after: Duration,
+    },
+
+    /// The namespace has as many bytes as it may. Nothing was done; reads and deletes go on, and puts
+    /// once enough was deleted and cleaned up.
+    #[error("namespace {name:?} holds about {bytes} bytes; it may hold {limit}")]
+    QuotaExceeded {
+        /// The namespace.
+        name: String,
+        /// What it holds, roughly.
+        bytes: u64,
+        /// What it may hold.
+        limit: u64,
+    },
+
     /// A stored record cannot be read. Other keys can; `verify` says more.
     #[error("a record of partition {partition} is damaged: {cause}")]
     DamagedRecord {
@@ -182,11 +206,20 @@ impl NodeError {
         }
     }
 
+    /// How long to wait before the same request, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// Whether the same request may succeed later, with nothing else changed.
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Unprocessed => true,
+            Self::Unprocessed | Self::RateLimited { .. } => true,
             Self::Engine(error) => matches!(error, lsm::Error::Stalled) || error.is_disk_full(),
             _ => false,
         }

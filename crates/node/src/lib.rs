@@ -5,7 +5,8 @@
 //! (`persisting`), or from a thread that may wait for the disk. `batch` and `scan` do what is more than
 //! one key; a scan is a `merge` of partitions within its `bounds`, `parked` between two pages of its
 //! `cursor`. Below, `catalog` holds the namespaces and their [`Policy`], `partition_store` is the one
-//! module that knows how keys lie in the engine, and `mint` gives writes their versions.
+//! module that knows how keys lie in the engine, and `mint` gives writes their versions; `quota` counts
+//! what a namespace takes.
 //!
 //! Time is an argument: read [`Node::now`] once per request, or batch of requests.
 
@@ -14,6 +15,7 @@
 pub mod fuzz;
 
 mod step;
+mod user_key;
 
 mod batch;
 mod check;
@@ -38,7 +40,9 @@ mod error;
 mod limits;
 mod namespace;
 mod policy;
+mod quota;
 mod request;
+mod rest;
 mod statistics;
 
 pub use catalog::DEFAULT_NAMESPACE;
@@ -57,3 +61,4 @@ pub use ringwood_lsm::Durability;
 pub use ringwood_types::Routing;
 pub use statistics::NodeStatistics;
 pub use step::{Blocking, Step};
+pub use user_key::{UserKey, UserKeys};

@@ -353,7 +353,7 @@ impl Walk {
         if !self.iter.valid() {
             return None;
         }
-        let (here, key) = split(self.iter.key())?;
+        let (_, here, key) = split(self.iter.key())?;
         (here == partition && bounds.contains(key)).then_some(key)
     }
 

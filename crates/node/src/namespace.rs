@@ -7,6 +7,7 @@ use ringwood_types::NamespaceId;
 
 use crate::error::NodeError;
 use crate::policy::Policy;
+use crate::quota::{Tally, TokenBucket};
 
 /// A namespace as it was when it was looked up.
 #[derive(Clone, Debug)]
@@ -16,6 +17,10 @@ pub struct Namespace {
     pub(crate) policy: Policy,
     /// One for all policies that the namespace ever has.
     pub(crate) life: Arc<Life>,
+    /// One for all policies with the same rate.
+    pub(crate) requests: Arc<TokenBucket>,
+    /// One for all policies too.
+    pub(crate) bytes: Arc<Tally>,
 }
 
 /// Whether a namespace is there.
@@ -48,6 +53,31 @@ impl Life {
 }
 
 impl Namespace {
+    pub(crate) fn new(id: NamespaceId, name: String, policy: Policy) -> Self {
+        Self {
+            id,
+            name,
+            policy,
+            life: Arc::default(),
+            requests: Arc::default(),
+            bytes: Arc::default(),
+        }
+    }
+
+    /// The same with another policy.
+    pub(crate) fn with_policy(&self, policy: Policy) -> Self {
+        let requests = if policy.requests_per_second == self.policy.requests_per_second {
+            Arc::clone(&self.requests)
+        } else {
+            Arc::default() // debts are of the old rate
+        };
+        Self {
+            policy,
+            requests,
+            ..self.clone()
+        }
+    }
+
     /// Its id, never used again.
     #[must_use]
     pub fn id(&self) -> NamespaceId {

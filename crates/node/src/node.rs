@@ -1,11 +1,11 @@
 //! A node: what brings it up, and what it is asked outside of requests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringwood_env::UnixMillis;
-use ringwood_lsm::{Batch, Db, Durability, Error, Keyspace, KeyspaceOptions};
+use ringwood_env::{Clock, UnixMillis};
+use ringwood_lsm::{Batch, Db, Durability, Error, Keyspace, KeyspaceOptions, OpenReport};
 
 use crate::catalog::Catalog;
 use crate::config::NodeConfig;
@@ -17,10 +17,11 @@ use crate::namespace::Namespace;
 use crate::parked::Parked;
 use crate::partition_store::PartitionStore;
 use crate::policy::{Policy, PolicyChange};
+use crate::rest::Rest;
 use crate::statistics::{Counters, NodeStatistics};
 
-const SYSTEM: &str = "system";
-const DATA: &str = "data";
+pub(crate) const SYSTEM: &str = "system";
+pub(crate) const DATA: &str = "data";
 
 /// One node. Cheap to clone; the last clone to go closes it.
 ///
@@ -60,7 +61,11 @@ pub(crate) struct Shared {
     pub(crate) parked: Parked,
     pub(crate) counters: Counters,
     pub(crate) identity: Identity,
+    pub(crate) rest: Rest,
     pub(crate) limits: Limits,
+    pub(crate) data_dir: PathBuf,
+    /// For rates and rests only; requests bring their time.
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Node {
@@ -71,6 +76,7 @@ impl Node {
     pub fn open(config: NodeConfig) -> Result<Self, OpenError> {
         config.validate()?;
         let db = Db::open(config.engine.clone())?;
+        tell(db.open_report());
         check_keyspaces(&db, &config.engine.path)?;
         let system = open_keyspace(&db, SYSTEM, KeyspaceOptions::default())?;
         let data = open_keyspace(&db, DATA, config.data.clone())?;
@@ -91,7 +97,10 @@ impl Node {
                 parked: Parked::new(config.parked_scans_len, config.parked_scans_time),
                 counters: Counters::default(),
                 identity,
+                rest: Rest::default(),
                 limits: Limits::of(&config),
+                data_dir: config.engine.path,
+                clock: config.engine.clock,
             }),
         })
     }
@@ -101,6 +110,12 @@ impl Node {
     #[must_use]
     pub fn now(&self) -> UnixMillis {
         self.shared.store.db().now()
+    }
+
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.shared.data_dir
     }
 
     /// Who this is.
@@ -161,9 +176,23 @@ impl Node {
         catalog.drop(store, name)
     }
 
-    /// Lets go of what was kept for clients that did not come back. Call it about once a second.
+    /// Lets go of what was kept for clients that did not come back, measures namespaces that may hold
+    /// so many bytes only, and writes memtables out once the node rests. Call it about once a second;
+    /// it may wait for the disk.
     pub fn sweep(&self, now: UnixMillis) {
+        let Shared { catalog, store, .. } = &*self.shared;
         self.shared.parked.sweep(now);
+        let counts = self.statistics();
+        let writes = counts.keys_put + counts.keys_deleted;
+        let time = self.shared.clock.monotonic();
+        if self.shared.rest.begins(writes, time) {
+            store.write_out();
+        }
+        let mut limited = catalog.list();
+        limited.retain(|namespace| namespace.policy().bytes_max.is_some());
+        if !limited.is_empty() {
+            store.measure(&limited);
+        }
     }
 
     /// How long a polite writer waits before its next write, while background work is behind.
@@ -196,6 +225,25 @@ impl Node {
     pub fn close(self) -> Result<(), NodeError> {
         self.shared.parked.clear();
         Ok(self.shared.store.db().clone().close()?)
+    }
+}
+
+/// Says what a crash left, and what became of it.
+fn tell(report: &OpenReport) {
+    if let Some(torn) = &report.torn_tail {
+        let (file, offset) = (torn.file.display(), torn.offset);
+        tracing::warn!(
+            %file,
+            offset,
+            skipped_bytes = torn.skipped_bytes,
+            "a crash tore off the end of the log: what stood there was never acknowledged"
+        );
+    }
+    for damage in &report.healed {
+        tracing::warn!(%damage, "it stands twice, so nothing is lost");
+    }
+    if report.replayed > 0 {
+        tracing::info!(changes = report.replayed, "the log was replayed");
     }
 }
 

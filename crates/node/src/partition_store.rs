@@ -8,6 +8,7 @@
 //! A namespace is one contiguous range, and in it each partition.
 
 use std::ops::{Bound, Range};
+use std::sync::Arc;
 
 use ringwood_env::UnixMillis;
 use ringwood_lsm::{
@@ -20,6 +21,7 @@ use crate::error::{NodeError, Outcome};
 use crate::mint::Mint;
 use crate::namespace::{Namespace, State};
 use crate::request::KeyReply;
+use crate::rest::WORTH_WRITING_LEN;
 
 /// Bytes before the user key.
 pub(crate) const PREFIX_LEN: usize = 6;
@@ -156,7 +158,11 @@ impl PartitionStore {
                         content_type,
                         value,
                     };
-                    self.put(&mut batch, key.as_ref(), &record.to_vec(), deadline)?;
+                    let record = record.to_vec();
+                    self.put(&mut batch, key.as_ref(), &record, deadline)?;
+                    if namespace.policy().bytes_max.is_some() {
+                        namespace.bytes.add(key.as_ref().len() + record.len());
+                    }
                     KeyReply::Stored {
                         version,
                         context: context_of((namespace.id(), write.partition), version),
@@ -199,6 +205,35 @@ impl PartitionStore {
             }
             error
         })
+    }
+
+    /// Writes memtables out that hold much.
+    pub(crate) fn write_out(&self) {
+        let keyspaces = self.db.statistics().keyspaces;
+        let held: usize = keyspaces.iter().map(|one| one.memtable_bytes).sum();
+        if held < WORTH_WRITING_LEN {
+            return;
+        }
+        match self.db.flush() {
+            Ok(()) => tracing::debug!(bytes = held, "nothing is written: memtables are in tables"),
+            Err(error) => tracing::warn!(%error, "cannot write memtables out"),
+        }
+    }
+
+    /// Brings the tallies of namespaces up to date.
+    pub(crate) fn measure(&self, namespaces: &[Arc<Namespace>]) {
+        // ORDER: a flush that ends from here on is seen the next time.
+        let flushes = self.db.statistics().flushes;
+        for namespace in namespaces {
+            let Range { start, end } = namespace_range(namespace.id());
+            match self.data.approximate_len(&start, &end) {
+                Ok(bytes) => namespace.bytes.measure(bytes, flushes),
+                Err(error) => {
+                    let name = namespace.name();
+                    tracing::warn!(namespace = name, %error, "cannot measure a namespace");
+                }
+            }
+        }
     }
 
     /// An iterator over stored keys of a namespace.
@@ -295,11 +330,13 @@ impl AsRef<[u8]> for StoredKey {
     }
 }
 
-/// Splits a stored key into partition and user key; `None` where it is too short to be one.
-pub(crate) fn split(stored_key: &[u8]) -> Option<(PartitionId, &[u8])> {
+/// Splits a stored key into namespace, partition and user key; `None` where it is too short to be one.
+pub(crate) fn split(stored_key: &[u8]) -> Option<(NamespaceId, PartitionId, &[u8])> {
     let (prefix, key) = stored_key.split_first_chunk::<PREFIX_LEN>()?;
-    let partition = u16::from_be_bytes([prefix[4], prefix[5]]);
-    Some((PartitionId::new(partition), key))
+    let (namespace, partition) = prefix.split_first_chunk::<4>()?;
+    let partition = u16::from_be_bytes(partition.try_into().ok()?);
+    let namespace = NamespaceId::new(u32::from_be_bytes(*namespace));
+    Some((namespace, PartitionId::new(partition), key))
 }
 
 #[cfg(test)]
@@ -321,7 +358,8 @@ mod tests {
             };
             prop_assert_eq!(stored(&a).as_ref().cmp(stored(&b).as_ref()), a.cmp(&b));
             let stored = stored(&a);
-            prop_assert_eq!(split(stored.as_ref()), Some((PartitionId::new(a.1), &a.2[..])));
+            let parts = (NamespaceId::new(a.0), PartitionId::new(a.1), &a.2[..]);
+            prop_assert_eq!(split(stored.as_ref()), Some(parts));
         }
     }
 

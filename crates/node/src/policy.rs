@@ -5,6 +5,7 @@ use ringwood_types::Routing;
 use serde::{Deserialize, Serialize};
 
 use crate::error::NodeError;
+use crate::quota::REQUESTS_PER_SECOND_MAX;
 
 /// Longest time to live: 100 years of 365.25 days.
 pub const TTL_SECONDS_MAX: i64 = 3_155_760_000;
@@ -63,6 +64,11 @@ pub struct Policy {
     pub durability: Durability,
     /// Longest value in bytes. `None`: the node's limit.
     pub value_len_max: Option<u64>,
+    /// Requests a second that are answered, items of batches each for itself; one second's worth may
+    /// come at once. `None`: any number.
+    pub requests_per_second: Option<u64>,
+    /// Bytes in the engine, roughly, from which on puts are refused. `None`: any number.
+    pub bytes_max: Option<u64>,
 }
 
 impl Default for Policy {
@@ -75,6 +81,8 @@ impl Default for Policy {
             default_ttl: None,
             durability: Durability::Synced,
             value_len_max: None,
+            requests_per_second: None,
+            bytes_max: None,
         }
     }
 }
@@ -92,6 +100,12 @@ pub struct PolicyChange {
     /// See [`Policy::value_len_max`]; `Some(None)` (JSON `null`): the node's limit.
     #[serde(deserialize_with = "some")]
     pub value_len_max: Option<Option<u64>>,
+    /// See [`Policy::requests_per_second`]; `Some(None)` (JSON `null`): any number.
+    #[serde(deserialize_with = "some")]
+    pub requests_per_second: Option<Option<u64>>,
+    /// See [`Policy::bytes_max`]; `Some(None)` (JSON `null`): any number.
+    #[serde(deserialize_with = "some")]
+    pub bytes_max: Option<Option<u64>>,
 }
 
 impl Policy {
@@ -131,6 +145,18 @@ impl Policy {
                 "must be at least 1, or absent for the node's limit",
             );
         }
+        if self
+            .requests_per_second
+            .is_some_and(|rate| !(1..=REQUESTS_PER_SECOND_MAX).contains(&rate))
+        {
+            return refuse(
+                "requests_per_second",
+                "must be from 1 to 1000000000, or absent for any number",
+            );
+        }
+        if self.bytes_max == Some(0) {
+            return refuse("bytes_max", "must be at least 1, or absent for any number");
+        }
         Ok(())
     }
 
@@ -144,6 +170,12 @@ impl Policy {
         }
         if let Some(value_len_max) = change.value_len_max {
             policy.value_len_max = value_len_max;
+        }
+        if let Some(requests_per_second) = change.requests_per_second {
+            policy.requests_per_second = requests_per_second;
+        }
+        if let Some(bytes_max) = change.bytes_max {
+            policy.bytes_max = bytes_max;
         }
         policy
     }
@@ -244,6 +276,18 @@ mod tests {
             };
             assert_eq!(refused(expiring), "default_ttl");
         }
+        for rate in [0, REQUESTS_PER_SECOND_MAX + 1] {
+            let limited = Policy {
+                requests_per_second: Some(rate),
+                ..policy()
+            };
+            assert_eq!(refused(limited), "requests_per_second");
+        }
+        let without_room = Policy {
+            bytes_max: Some(0),
+            ..policy()
+        };
+        assert_eq!(refused(without_room), "bytes_max");
     }
 
     #[test]

@@ -69,6 +69,29 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Which namespace it is about.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        match self {
+            Self::Get { namespace, .. }
+            | Self::Head { namespace, .. }
+            | Self::Put { namespace, .. }
+            | Self::Delete { namespace, .. }
+            | Self::Scan { namespace, .. }
+            | Self::Batch { namespace, .. } => namespace,
+        }
+    }
+
+    /// What it counts against its namespace's rate.
+    pub(crate) fn cost(&self) -> u64 {
+        match self {
+            Self::Batch { items, .. } => items.len().max(1) as u64,
+            _ => 1,
+        }
+    }
+}
+
 /// What to set a key to.
 #[derive(Clone, Debug, Default)]
 pub struct Put {

@@ -54,6 +54,10 @@ counters! {
     batches,
     /// Items of batches that were sent back unprocessed.
     items_unprocessed,
+    /// Requests refused because their namespace was over its rate.
+    requests_limited,
+    /// Puts refused because their namespace had as many bytes as it may.
+    puts_over_quota,
 }
 
 /// Counts up, from any thread.

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ringwood_env::UnixMillis;
 use ringwood_lsm::{Durability, Error, ReadTier};
 
@@ -17,7 +16,7 @@ use crate::namespace::Namespace;
 use crate::node::{Node, Shared};
 use crate::partition_store::{Change, Write};
 use crate::persisting::{Answer, DurableReply, Persisting};
-use crate::request::{KeyReply, Put, Reply, Request};
+use crate::request::{KeyReply, Reply, Request};
 use crate::scan;
 
 /// How the answer to a request comes.
@@ -104,6 +103,9 @@ impl Node {
     /// Takes a request. Never waits for the disk; `now` is [`Node::now`], read once for the request
     /// or for all that came with it.
     pub fn step(&self, now: UnixMillis, request: Request) -> Step {
+        if let Err(refused) = self.shared.admit(&request) {
+            return Step::Reply(Err(refused));
+        }
         match request {
             Request::Get {
                 ref namespace,
@@ -120,13 +122,21 @@ impl Node {
                 namespace,
                 put,
                 durability,
-            } => self.put(&namespace, &put, durability, now),
+            } => {
+                let checked = self.shared.check_put(&namespace, &put, now);
+                self.write(&namespace, checked, durability, now)
+            }
             Request::Delete {
                 namespace,
                 key,
                 context,
                 durability,
-            } => self.delete(&namespace, &key, context.as_deref(), durability, now),
+            } => {
+                let checked = self
+                    .shared
+                    .check_delete(&namespace, &key, context.as_deref());
+                self.write(&namespace, checked, durability, now)
+            }
             // Hundreds of partitions are sought: too long for a thread that serves others.
             Request::Scan { .. } => self.block(now, request),
             Request::Batch {
@@ -162,47 +172,24 @@ impl Node {
         })
     }
 
-    fn put(
-        &self,
-        namespace: &Namespace,
-        put: &Put,
-        durability: Option<Durability>,
-        now: UnixMillis,
-    ) -> Step {
-        match self.shared.check_put(namespace, put, now) {
-            Ok(write) => self.write(namespace, &write, durability, now),
-            Err(refused) => Step::Reply(Err(refused)),
-        }
-    }
-
-    fn delete(
-        &self,
-        namespace: &Namespace,
-        key: &Bytes,
-        context: Option<&str>,
-        durability: Option<Durability>,
-        now: UnixMillis,
-    ) -> Step {
-        match self.shared.check_delete(namespace, key, context) {
-            Ok(write) => self.write(namespace, &write, durability, now),
-            Err(refused) => Step::Reply(Err(refused)),
-        }
-    }
-
     fn write(
         &self,
         namespace: &Namespace,
-        write: &Write<'_>,
+        checked: Result<Write<'_>, NodeError>,
         durability: Option<Durability>,
         now: UnixMillis,
     ) -> Step {
+        let write = match checked {
+            Ok(write) => write,
+            Err(refused) => return Step::Reply(Err(refused)),
+        };
         let durability = durability.unwrap_or(namespace.policy().durability);
         let counters = &self.shared.counters;
         match write.change {
             Change::Put { .. } => counters.keys_put.add(1),
             Change::Delete => counters.keys_deleted.add(1),
         }
-        let writes = std::slice::from_ref(write);
+        let writes = std::slice::from_ref(&write);
         match self.shared.store.submit(namespace, writes, durability, now) {
             Ok((ticket, mut replies)) => {
                 let reply = replies.pop().expect("one reply for each write");

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::Response;
 use ringwood_env::Clock;
 use ringwood_node::{DEFAULT_NAMESPACE, Namespace, Node, NodeError, Reply, Step};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Limits;
@@ -33,6 +33,7 @@ pub(crate) struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) request_ids: RequestIds,
     disk_reads: Arc<Semaphore>,
+    upkeep: Arc<Semaphore>,
 }
 
 impl App {
@@ -44,6 +45,7 @@ impl App {
     ) -> Self {
         Self {
             body_budget: Semaphore::new(limits.body_bytes.min(Semaphore::MAX_PERMITS)),
+            upkeep: Arc::new(Semaphore::new(1)),
             disk_reads: Arc::new(Semaphore::new(limits.blocking_reads)),
             request_ids: RequestIds::new(clock.wall()),
             metrics: Metrics::default(),
@@ -122,6 +124,11 @@ impl App {
                 .too_slow("the disk is still at it")
                 .with_outcome(Some(Outcome::Unknown))),
         }
+    }
+
+    /// The place of whoever checks or copies the whole store; `None` when it is taken.
+    pub(crate) fn upkeep_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.upkeep).try_acquire_owned().ok()
     }
 
     /// Holds a writer back while background work is behind, so that it need not be stopped.

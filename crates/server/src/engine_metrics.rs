@@ -67,6 +67,16 @@ fn render_node(counts: &NodeStatistics, page: &mut Page) {
             "Items of batches sent back unprocessed.",
             counts.items_unprocessed,
         ),
+        (
+            "ringwood_requests_limited_total",
+            "Requests refused because their namespace was over its rate.",
+            counts.requests_limited,
+        ),
+        (
+            "ringwood_puts_over_quota_total",
+            "Puts refused because their namespace has as many bytes as it may.",
+            counts.puts_over_quota,
+        ),
     ] {
         page.single(name, "counter", help, value);
     }

@@ -3,6 +3,7 @@
 //! [`Code`] is the one table; `docs/api.md` lists it and a test compares the two.
 
 use std::borrow::Cow;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,7 +11,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use ringwood_lsm as lsm;
 use ringwood_node::NodeError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Makes the enum and its table from one list: name, status, code, retryable, title.
 macro_rules! codes {
@@ -49,6 +50,7 @@ codes! {
     HeaderInvalid 400 "HEADER_INVALID" false "A header has no valid value";
     JsonInvalid 400 "JSON_INVALID" false "The body is not the JSON that this route takes";
     Base64Invalid 400 "BASE64_INVALID" false "A value is not base64";
+    PathInvalid 400 "PATH_INVALID" false "The path cannot be used";
     RangeInverted 400 "RANGE_INVERTED" false "The range's start lies behind its end";
     ContextInvalid 400 "CONTEXT_INVALID" false "The causal context was not given out for this key";
     CursorInvalid 400 "CURSOR_INVALID" false "The cursor was not given out for this range";
@@ -61,6 +63,7 @@ codes! {
     BodyTimeout 408 "BODY_TIMEOUT" true "The body came too slowly";
     NamespaceExists 409 "NAMESPACE_EXISTS" false "A namespace of that name exists";
     NamespaceProtected 409 "NAMESPACE_PROTECTED" false "The default namespace cannot be dropped";
+    TargetExists 409 "TARGET_EXISTS" false "Something is there already";
     KeyTooLarge 413 "KEY_TOO_LARGE" false "The key is too long";
     ValueTooLarge 413 "VALUE_TOO_LARGE" false "The value is too long";
     BodyTooLarge 413 "BODY_TOO_LARGE" false "The body is too long";
@@ -71,6 +74,7 @@ codes! {
     NamespaceInvalid 422 "NAMESPACE_INVALID" false "The namespace's name or policy cannot be taken";
     ValueNotUtf8 422 "VALUE_NOT_UTF8" false "The value is not UTF-8 text";
     ConditionUnsupported 422 "CONDITION_UNSUPPORTED" false "Conditional writes need a strong namespace";
+    RateLimited 429 "RATE_LIMITED" true "The namespace is over its rate";
     CorruptData 500 "CORRUPT_DATA" false "Stored bytes are damaged";
     OutcomeUnknown 500 "OUTCOME_UNKNOWN" false "The write may or may not have been applied";
     IoError 500 "IO_ERROR" false "The disk did not do what it was asked";
@@ -82,12 +86,12 @@ codes! {
     Unprocessed 503 "UNPROCESSED" true "The item was not processed";
     Unavailable 503 "UNAVAILABLE" true "The server is stopping or not ready";
     DeadlineExceeded 504 "DEADLINE_EXCEEDED" true "The request took too long";
+    QuotaExceeded 507 "QUOTA_EXCEEDED" false "The namespace has as many bytes as it may";
     DiskFull 507 "DISK_FULL" true "No space is left on the disk";
 }
 
 /// What became of a write that was answered with an error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Nothing changed, and nothing will.
     #[default]
@@ -96,6 +100,22 @@ pub(crate) enum Outcome {
     Applied,
     /// It may be there now or later, or not.
     Unknown,
+}
+
+impl Outcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotApplied => "not_applied",
+            Self::Applied => "applied",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// An error on its way to the client (RFC 9457).
@@ -111,28 +131,41 @@ pub(crate) struct Problem {
 /// Result of anything that may end in a problem.
 pub(crate) type Result<T, E = Box<Problem>> = std::result::Result<T, E>;
 
-/// The body of every error.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+/// The body of every error, as the server writes it and clients read it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[schema(as = Problem)]
-pub(crate) struct ProblemBody<'a> {
+pub struct ProblemBody {
     /// `urn:ringwood:problem:` and the code.
-    r#type: String,
+    pub r#type: String,
     /// What the code means.
-    title: &'a str,
+    pub title: String,
     /// The HTTP status.
-    status: u16,
+    pub status: u16,
     /// What was wrong with this request.
-    detail: &'a str,
+    pub detail: String,
     /// Stable; made for programs.
-    code: &'a str,
+    pub code: String,
     /// Whether the same request may succeed later.
-    retryable: bool,
+    pub retryable: bool,
     /// As in the header `X-Request-Id` and the server's log.
-    request_id: &'a str,
-    /// On writes: `not_applied` or `unknown`.
+    pub request_id: String,
+    /// On writes: `not_applied`, `applied` or `unknown`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    outcome: Option<Outcome>,
+    pub outcome: Option<String>,
+}
+
+impl fmt::Display for ProblemBody {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.title)?;
+        if !self.detail.is_empty() && !self.title.eq_ignore_ascii_case(&self.detail) {
+            write!(out, ": {}", self.detail)?;
+        }
+        write!(out, " ({}", self.code)?;
+        if let Some(outcome) = &self.outcome {
+            write!(out, ", {}", outcome.replace('_', " "))?;
+        }
+        out.write_str(")")
+    }
 }
 
 impl Problem {
@@ -169,13 +202,13 @@ impl Problem {
     pub(crate) fn to_json(&self, request_id: &str) -> Vec<u8> {
         let body = ProblemBody {
             r#type: format!("urn:ringwood:problem:{}", self.code.as_str()),
-            title: self.code.title(),
+            title: self.code.title().to_owned(),
             status: self.code.status(),
-            detail: &self.detail,
-            code: self.code.as_str(),
+            detail: self.detail.clone().into_owned(),
+            code: self.code.as_str().to_owned(),
             retryable: self.code.retryable(),
-            request_id,
-            outcome: self.outcome,
+            request_id: request_id.to_owned(),
+            outcome: self.outcome.map(|outcome| outcome.as_str().to_owned()),
         };
         serde_json::to_vec(&body).expect("strings and numbers serialize")
     }
@@ -205,7 +238,13 @@ impl From<NodeError> for Box<Problem> {
             ringwood_node::Outcome::Applied => Outcome::Applied,
             ringwood_node::Outcome::Unknown => Outcome::Unknown,
         };
-        Problem::new(code_of(&error), error.to_string()).with_outcome(Some(outcome))
+        let mut problem = Problem::new(code_of(&error), error.to_string());
+        if let Some(wait) = error.retry_after() {
+            // Whole seconds are all that the header has: a second too early is refused again.
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            problem.retry_after_s = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
+        }
+        problem.with_outcome(Some(outcome))
     }
 }
 
@@ -229,6 +268,8 @@ fn code_of(error: &NodeError) -> Code {
         NodeError::InvalidCursor(_) => Code::CursorInvalid,
         NodeError::BatchTooLarge { .. } => Code::BatchTooLarge,
         NodeError::Unprocessed => Code::Unprocessed,
+        NodeError::RateLimited { .. } => Code::RateLimited,
+        NodeError::QuotaExceeded { .. } => Code::QuotaExceeded,
         NodeError::DamagedRecord { .. } => Code::CorruptData,
         NodeError::Engine(error) => code_of_engine(error),
         _ => Code::Internal,
@@ -247,6 +288,9 @@ fn code_of_engine(error: &lsm::Error) -> Code {
         lsm::Error::BatchTooLarge { .. } => Code::BatchTooLarge,
         lsm::Error::InvertedRange => Code::RangeInverted,
         lsm::Error::Closed => Code::Unavailable,
+        lsm::Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+            Code::TargetExists
+        }
         lsm::Error::Io { .. } => Code::IoError,
         _ => Code::Internal,
     }

@@ -3,7 +3,7 @@
 //! How to read it: [`Server`] (in `server`) listens and stops; `connection` serves one stream and
 //! watches for clients that take too long; `router` takes a request to its answer, by the one table
 //! of routes in `route`. The handlers, below it, are `raw` (`/kv/…`), `kv`, `batch` and `namespaces`
-//! (`/v1/…`) and `service` (health, metrics, description); what they have in common is in `call`,
+//! (`/v1/…`), `admin` (a node's upkeep) and `service` (health, metrics, description); what they have in common is in `call`,
 //! `request`, `body` and `json`, and `app` is what all connections share. `error` is the one table
 //! of everything that can go wrong.
 //!
@@ -11,6 +11,7 @@
 //! memory must be answered without a detour. What is left is a table (see
 //! `docs/decisions/0006-http-without-a-framework.md`).
 
+mod admin;
 mod app;
 mod batch;
 mod body;
@@ -35,5 +36,7 @@ mod router;
 mod server;
 mod service;
 
+pub use admin::{Damage, TornTail, VerifyReply};
 pub use config::{Limits, ServerConfig};
+pub use error::ProblemBody;
 pub use server::{BindError, Server};

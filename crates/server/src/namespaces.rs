@@ -68,6 +68,10 @@ pub(crate) struct PolicyShape {
     durability: String,
     /// Longest value in bytes.
     value_len_max: Option<u64>,
+    /// Requests a second, items of batches each for itself.
+    requests_per_second: Option<u64>,
+    /// Bytes, roughly, from which on puts are refused.
+    bytes_max: Option<u64>,
 }
 
 /// How a change of a policy stands in JSON: what is left out stays.
@@ -81,6 +85,10 @@ pub(crate) struct PolicyChangeShape {
     durability: Option<String>,
     /// Bytes; `null`: the node's limit.
     value_len_max: Option<u64>,
+    /// Requests a second; `null`: any number.
+    requests_per_second: Option<u64>,
+    /// Bytes; `null`: any number.
+    bytes_max: Option<u64>,
 }
 
 fn describe(namespace: &Namespace) -> NamespaceReply<'_> {
@@ -176,6 +184,8 @@ mod tests {
             default_ttl: None,
             durability: String::new(),
             value_len_max: None,
+            requests_per_second: None,
+            bytes_max: None,
         };
         assert_eq!(
             fields(serde_json::to_value(&shape).unwrap()),

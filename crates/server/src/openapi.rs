@@ -13,6 +13,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::admin::{CheckpointBody, CheckpointReply, NodeReply, VerifyReply};
 use crate::error::ProblemBody;
 use crate::json::{BatchBody, BatchReply, EntryReply, PageReply, PutBody, WriteReply};
 use crate::namespaces::{
@@ -130,6 +131,27 @@ const fn describe(action: Action) -> Described {
             Nothing,
             "200",
             Json("DropReply"),
+        ),
+        Action::NodeGet => (
+            "Tells about this node",
+            &[],
+            Nothing,
+            "200",
+            Json("NodeReply"),
+        ),
+        Action::NodeCheckpoint => (
+            "Copies this node's store by links, while it serves",
+            &[],
+            Json("CheckpointBody"),
+            "200",
+            Json("CheckpointReply"),
+        ),
+        Action::NodeVerify => (
+            "Checks every checksum of this node's store, while it serves",
+            &[],
+            Nothing,
+            "200",
+            Json("VerifyReply"),
         ),
         Action::Live => ("Whether the process runs", &[], Nothing, "200", Text),
         Action::Ready => (
@@ -329,7 +351,7 @@ fn components() -> utoipa::openapi::Components {
         all
     }
     let mut all = Vec::new();
-    all = with::<ProblemBody<'_>>(all);
+    all = with::<ProblemBody>(all);
     all = with::<PutBody>(all);
     all = with::<WriteReply>(all);
     all = with::<EntryReply>(all);
@@ -340,6 +362,10 @@ fn components() -> utoipa::openapi::Components {
     all = with::<NamespaceReply<'_>>(all);
     all = with::<NamespaceList<'_>>(all);
     all = with::<DropReply<'_>>(all);
+    all = with::<NodeReply>(all);
+    all = with::<CheckpointBody>(all);
+    all = with::<CheckpointReply>(all);
+    all = with::<VerifyReply>(all);
     all = with::<PolicyShape>(all);
     all = with::<PolicyChangeShape>(all);
     all.into_iter()

@@ -18,6 +18,9 @@ pub(crate) enum Action {
     NamespaceGet,
     NamespaceSet,
     NamespaceDrop,
+    NodeGet,
+    NodeCheckpoint,
+    NodeVerify,
     Live,
     Ready,
     Metrics,
@@ -27,7 +30,7 @@ pub(crate) enum Action {
 
 impl Action {
     /// Every action, in the order of its number.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::RawPut,
         Self::RawGet,
         Self::RawDelete,
@@ -41,6 +44,9 @@ impl Action {
         Self::NamespaceGet,
         Self::NamespaceSet,
         Self::NamespaceDrop,
+        Self::NodeGet,
+        Self::NodeCheckpoint,
+        Self::NodeVerify,
         Self::Live,
         Self::Ready,
         Self::Metrics,
@@ -64,6 +70,9 @@ impl Action {
             Self::NamespaceGet => "namespace_get",
             Self::NamespaceSet => "namespace_set",
             Self::NamespaceDrop => "namespace_drop",
+            Self::NodeGet => "node_get",
+            Self::NodeCheckpoint => "node_checkpoint",
+            Self::NodeVerify => "node_verify",
             Self::Live => "livez",
             Self::Ready => "readyz",
             Self::Metrics => "metrics",
@@ -84,6 +93,7 @@ impl Action {
                 | Self::NamespaceCreate
                 | Self::NamespaceSet
                 | Self::NamespaceDrop
+                | Self::NodeCheckpoint
         )
     }
 
@@ -173,6 +183,18 @@ pub(crate) const RESOURCES: &[Resource] = &[
             (Method::PUT, Action::NamespaceSet),
             (Method::DELETE, Action::NamespaceDrop),
         ],
+    },
+    Resource {
+        paths: &["/v1/cluster/nodes/self"],
+        methods: &[(Method::GET, Action::NodeGet)],
+    },
+    Resource {
+        paths: &["/v1/cluster/nodes/self/checkpoint"],
+        methods: &[(Method::POST, Action::NodeCheckpoint)],
+    },
+    Resource {
+        paths: &["/v1/cluster/nodes/self/verify"],
+        methods: &[(Method::POST, Action::NodeVerify)],
     },
     Resource {
         paths: &["/livez"],

@@ -27,7 +27,7 @@ use crate::error::{Code, Outcome, Problem, Result};
 use crate::request::Query;
 use crate::request_id::{REQUEST_ID, RequestId};
 use crate::route::{self, Action, NoRoute, Route};
-use crate::{batch, kv, namespaces, raw, service};
+use crate::{admin, batch, kv, namespaces, raw, service};
 
 impl App {
     async fn handle(
@@ -61,6 +61,9 @@ impl App {
             Action::NamespaceGet => namespaces::get(call),
             Action::NamespaceSet => namespaces::set(call).await,
             Action::NamespaceDrop => namespaces::drop(call).await,
+            Action::NodeGet => admin::get(call),
+            Action::NodeCheckpoint => admin::checkpoint(call).await,
+            Action::NodeVerify => admin::verify(call).await,
             Action::Live => service::live(call),
             Action::Ready => service::ready(call),
             Action::Metrics => service::metrics(call),

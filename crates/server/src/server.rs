@@ -12,7 +12,8 @@ use ringwood_node::Node;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::timeout;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::app::{App, Counted};
 use crate::config::ServerConfig;
@@ -68,7 +69,8 @@ impl Server {
         if !listen.ip().is_loopback() {
             return Err(BindError::NotLoopback(listen));
         }
-        raise_file_limit(config.limits.connections);
+        let mut limits = config.limits;
+        limits.connections = room_for_connections(limits.connections);
         let io = |source| BindError::Io {
             address: listen,
             source,
@@ -79,7 +81,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         Ok(Self {
             listener,
-            app: Arc::new(App::new(node, config.limits, clock, watched)),
+            app: Arc::new(App::new(node, limits, clock, watched)),
             stage,
             address,
             grace: config.grace,
@@ -158,9 +160,12 @@ impl Server {
     /// Lets the node forget, once a second, what clients did not come back for.
     async fn sweep(&self) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             second.tick().await;
-            self.app.node.sweep(self.app.node.now());
+            let node = self.app.node.clone();
+            // It may wait for the disk. What panics there has told so.
+            let _ = spawn_blocking(move || node.sweep(node.now())).await;
         }
     }
 }
@@ -201,23 +206,67 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Asks the system for as many descriptors as the connections may need; fewer are no error, as
-/// accepting then waits.
-fn raise_file_limit(connections: usize) {
-    let wanted = connections as u64 + OTHER_FILES;
+/// How many of the connections wanted there are descriptors for, after asking the system for more.
+/// Tables and logs have theirs for sure: without, a store would fail where a client can be refused.
+fn room_for_connections(wanted: usize) -> usize {
+    let needed = (wanted as u64).saturating_add(OTHER_FILES);
+    let allowed = raise_file_limit(needed);
+    let room = connections_within(allowed, wanted);
+    if room < wanted {
+        tracing::warn!(
+            allowed,
+            room,
+            wanted,
+            "the system allows few open files, so there will be fewer connections (see ulimit -n)"
+        );
+    }
+    room
+}
+
+fn connections_within(files: u64, wanted: usize) -> usize {
+    let rest = files - OTHER_FILES.min(files / 2);
+    usize::try_from(rest).unwrap_or(usize::MAX).min(wanted)
+}
+
+/// Asks the system for so many descriptors; gives how many it allows.
+fn raise_file_limit(needed: u64) -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let Some(now) = current.filter(|&now| now < wanted) else {
-        return;
+    let Some(now) = current.filter(|&now| now < needed) else {
+        return needed;
     };
-    let raised = maximum.map_or(wanted, |most| most.min(wanted)).max(now);
+    let raised = maximum.map_or(needed, |most| most.min(needed)).max(now);
     let limit = Rlimit {
         current: Some(raised),
         maximum,
     };
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "cannot raise the limit of open files");
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => raised,
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            now
+        }
     }
-    if raised < wanted {
-        tracing::warn!(limit = raised, wanted, "the system allows few open files");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_have_descriptors_whatever_connections_want() {
+        for (files, wanted, room) in [
+            (1 << 20, 20_000, 20_000),
+            (20_000, 20_000, 11_808),
+            (20_000, 1000, 1000),
+            (1024, 1000, 512),
+            (OTHER_FILES + 5, 10, 10),
+            (0, 10, 0),
+        ] {
+            assert_eq!(
+                connections_within(files, wanted),
+                room,
+                "{wanted} of {files}"
+            );
+        }
     }
 }

@@ -39,7 +39,12 @@ pub(crate) fn ready(call: Call<'_>) -> Result<FullResponse> {
     if let Some(failure) = call.app.node.engine().failure() {
         return Err(Problem::new(Code::StoreFailed, failure.to_string()));
     }
-    Ok(text("text/plain; charset=utf-8", "ready\n"))
+    // Reads and deletes are what makes room: whoever takes a full node out of service stops both.
+    let state = match call.app.node.engine().is_disk_full() {
+        false => "ready\n",
+        true => "ready, but the disk is full: reads and deletes only, until there is room\n",
+    };
+    Ok(text("text/plain; charset=utf-8", state))
 }
 
 pub(crate) fn metrics(call: Call<'_>) -> Result<FullResponse> {

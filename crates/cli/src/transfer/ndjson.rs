@@ -295,12 +295,12 @@ fn send_batch(
 }
 
 fn as_problem(result: &Value) -> ClientError {
-    let problem = crate::client::Problem {
+    let problem = ringwood_server::ProblemBody {
         status: 503,
         code: text(result, "code"),
         title: text(result, "detail"),
         retryable: true,
-        ..crate::client::Problem::default()
+        ..ringwood_server::ProblemBody::default()
     };
     ClientError::Refused(Box::new(problem))
 }

@@ -83,7 +83,7 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Problem;
+    use ringwood_server::ProblemBody;
 
     fn patience(millis: u64) -> Patience {
         Patience::new(&PatienceArgs {
@@ -109,9 +109,9 @@ mod tests {
             }
         });
         assert_eq!((done.unwrap(), patience.retries()), ("done", 2));
-        let problem = Problem {
+        let problem = ProblemBody {
             status: 413,
-            ..Problem::default()
+            ..ProblemBody::default()
         };
         let refused =
             patience.insist(|| Err::<(), _>(ClientError::Refused(Box::new(problem.clone()))));

@@ -186,6 +186,16 @@ impl TableReader {
             + meta.largest.len()
     }
 
+    /// Where the data block begins that `user` would be in, or the data ends.
+    ///
+    /// # Errors
+    /// [`Error::Corruption`], [`Error::Io`].
+    pub(crate) fn offset_of(&self, user: &[u8]) -> Result<u64> {
+        let target = InternalKey::seek_to(user, SeqNo::MAX);
+        let block = self.locate(target, BlockRead::default())?;
+        Ok(block.map_or(self.footer.partitions.offset, |block| block.offset))
+    }
+
     /// The data block that would hold the first entry at or behind `target`, if one would.
     fn locate(&self, target: InternalKey<'_>, read: BlockRead) -> Result<Option<BlockHandle>> {
         let number = self.top.search(target);

@@ -3,6 +3,7 @@
 
 mod batches;
 mod namespaces;
+mod quotas;
 mod requests;
 mod restarts;
 mod scans;

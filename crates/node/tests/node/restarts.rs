@@ -198,3 +198,35 @@ fn no_version_is_given_twice_after_a_write_that_found_no_room() {
         assert!(version.time > seen[2].time);
     }
 }
+
+#[test]
+fn a_node_at_rest_writes_its_memtables_out() {
+    let world = World::with(|config| config.engine.memory_budget = 128 << 20);
+    let held = |world: &World| -> usize {
+        let keyspaces = world.node().engine().statistics().keyspaces;
+        keyspaces.iter().map(|one| one.memtable_bytes).sum()
+    };
+    let sweep_for = |world: &World, seconds: u64| {
+        for _ in 0..seconds {
+            world.pass(1);
+            world.node().sweep(world.node().now());
+        }
+    };
+    for n in 0..6000 {
+        world.set(NS, format!("{n}"), [7; 1000]);
+        if n % 1000 == 0 {
+            sweep_for(&world, 10);
+        }
+    }
+    let full = held(&world);
+    assert!(full > 4 << 20, "it did not rest: {full}");
+    sweep_for(&world, 29);
+    assert_eq!(held(&world), full);
+    sweep_for(&world, 3);
+    assert!(held(&world) < 1 << 20, "{}", held(&world));
+    let flushes = world.node().engine().statistics().flushes;
+    world.set(NS, "one more", "is not worth a table");
+    sweep_for(&world, 100);
+    assert_eq!(world.node().engine().statistics().flushes, flushes);
+    assert_eq!(world.get(NS, "5999"), Some(vec![7; 1000]));
+}

@@ -51,7 +51,10 @@ async fn a_full_disk_takes_no_puts_until_there_is_room_again() {
         204,
         "deletes go on"
     );
-    assert_eq!(client.get("/readyz").await.status, 200);
+    let ready = client.get("/readyz").await;
+    assert_eq!(ready.status, 200, "it serves reads and deletes");
+    let told = String::from_utf8(ready.body).unwrap();
+    assert!(told.starts_with("ready, but the disk is full"), "{told}");
     disk.set_capacity(None);
     let mut taken = false;
     for _ in 0..100 {
@@ -62,6 +65,7 @@ async fn a_full_disk_takes_no_puts_until_there_is_room_again() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(taken, "writing resumes by itself");
+    assert_eq!(client.get("/readyz").await.body, b"ready\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

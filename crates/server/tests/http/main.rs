@@ -1,11 +1,13 @@
 //! A server over loopback, spoken to as clients do: well, badly, slowly and many at once.
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
+mod admin;
 mod bad_input;
 mod client;
 mod connections;
 mod data;
 mod disk;
+mod quotas;
 mod service;
 
 use std::net::SocketAddr;

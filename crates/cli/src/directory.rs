@@ -1,0 +1,295 @@
+//! `verify`, `repair`, `checkpoint`: upkeep of a data directory.
+//!
+//! What a server has open, it verifies and copies itself: the directory's lock is in the way then, and
+//! the server that `--url` names is asked. Repairing needs a directory that nobody uses.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use ringwood_lsm::{Db, Error, KeyRange, Loss, Options, RepairReport};
+use ringwood_node::{UserKey, UserKeys};
+use ringwood_server::{Damage, VerifyReply};
+use serde_json::{Value, json};
+
+use crate::client::{Client, Item, Target};
+use crate::outcome::Outcome;
+use crate::output::{self, Format, printable};
+
+/// Check every checksum of a data directory. Changes nothing.
+///
+/// If a server has it open, the server does it; `--url` must name it then.
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// The data directory.
+    data_dir: PathBuf,
+}
+
+/// Save what is intact in a damaged data directory, and list what is not.
+///
+/// No server may have it open. Damaged files are kept below it, in `lost`.
+#[derive(Args, Debug)]
+pub(crate) struct Repair {
+    /// The data directory.
+    data_dir: PathBuf,
+}
+
+/// Copy a data directory, by links.
+///
+/// The copy is a store of its own. Tables are linked, not copied, so it takes no time and little
+/// space, and must be on the same file system. If a server has the directory open, the server does it;
+/// `--url` must name it then.
+#[derive(Args, Debug)]
+pub(crate) struct Checkpoint {
+    /// The data directory.
+    data_dir: PathBuf,
+    /// Where the copy goes; must not be there yet, or be empty.
+    to: PathBuf,
+}
+
+fn options(data_dir: &Path) -> Options {
+    let mut options = Options::new(data_dir);
+    options.create = false;
+    options
+}
+
+/// The server that has the directory open, which must be the one that is named by `--url`.
+fn server_of(data_dir: &Path, target: &Target) -> Result<Client> {
+    let client = target.client()?;
+    let used = format!("{} is in use by another process", data_dir.display());
+    let node: Value = client.get_json("/v1/cluster/nodes/self").with_context(|| {
+        format!("{used}, and its server is not to be found; name it with --url")
+    })?;
+    let theirs = node["data_dir"].as_str().unwrap_or_default();
+    let is_same = matches!(
+        (fs::canonicalize(theirs), fs::canonicalize(data_dir)),
+        (Ok(theirs), Ok(ours)) if theirs == ours
+    );
+    ensure!(
+        is_same,
+        "{used}, and the server on {} has {theirs} open; name the right one with --url",
+        client.base()
+    );
+    Ok(client.patient())
+}
+
+impl Verify {
+    /// Reads all, and tells every damage.
+    ///
+    /// # Errors
+    /// When the directory is none, or in use by something that is not the server named.
+    pub(crate) fn run(self, target: &Target, format: Format) -> Result<Outcome> {
+        let report = match ringwood_lsm::verify(&options(&self.data_dir)) {
+            Ok(report) => serde_json::to_value(VerifyReply::from(&report))?,
+            Err(Error::Locked { .. }) => server_of(&self.data_dir, target)?
+                .post("/v1/cluster/nodes/self/verify", &json!({}))?,
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot verify {}", self.data_dir.display()));
+            }
+        };
+        output::show(format, &report, verify_rows)?;
+        if report["status"] == "clean" {
+            return Ok(Outcome::Done);
+        }
+        output::say(
+            format,
+            "help: `ringwood repair` saves what is intact; stop the server and copy the directory first",
+        );
+        Ok(Outcome::Error)
+    }
+}
+
+fn verify_rows(report: &Value) -> Vec<Vec<String>> {
+    let mut rows = rows_of(
+        report,
+        &["status", "files", "bytes", "table_entries", "log_entries"],
+    );
+    if let Some(torn) = report["torn_tail"].as_object() {
+        let told = format!(
+            "{} at byte {}: never acknowledged",
+            text(&torn["file"]),
+            torn["offset"]
+        );
+        rows.push(vec!["torn log tail".into(), told]);
+    }
+    rows.extend(problem_rows(report));
+    rows
+}
+
+impl Repair {
+    /// Saves what it can; durable on return.
+    ///
+    /// # Errors
+    /// When the directory is in use, or cannot be written; it is as it was then.
+    pub(crate) fn run(self, format: Format) -> Result<Outcome> {
+        let report = ringwood_lsm::repair(&options(&self.data_dir))
+            .with_context(|| format!("cannot repair {}", self.data_dir.display()))?;
+        let names = match report.lost.is_empty() {
+            true => UserKeys::default(),
+            // What cannot be read has no names; the list is worth more than they are.
+            false => UserKeys::read(options(&self.data_dir)).unwrap_or_default(),
+        };
+        output::show(format, &describe_repair(&report, &names), repair_rows)?;
+        Ok(if report.lost.is_empty() {
+            Outcome::Done
+        } else {
+            Outcome::Partial
+        })
+    }
+}
+
+fn describe_repair(report: &RepairReport, names: &UserKeys) -> Value {
+    json!({
+        "status": if report.is_clean() { "clean" } else { "repaired" },
+        "manifest_rebuilt": report.manifest_rebuilt,
+        "tables_rewritten": report.tables_rewritten,
+        "table_entries_saved": report.table_entries_saved,
+        "log_entries_saved": report.log_entries_saved,
+        "healed": report.healed.iter().map(Damage::from).collect::<Vec<_>>(),
+        "problems": report.problems.iter().map(Damage::from).collect::<Vec<_>>(),
+        "lost": report.lost.iter().map(|loss| describe_loss(loss, names)).collect::<Vec<_>>(),
+        "set_aside": report.set_aside,
+    })
+}
+
+fn describe_loss(loss: &Loss, names: &UserKeys) -> Value {
+    let bytes: Vec<_> = loss
+        .bytes
+        .iter()
+        .map(|range| [range.start, range.end])
+        .collect();
+    let keyspace = loss.keyspace.as_deref().unwrap_or_default();
+    let bound = |key: &Option<Vec<u8>>| {
+        let key = key.as_deref()?;
+        Some(describe_key(names.name(keyspace, key), key))
+    };
+    let describe =
+        |keys: &KeyRange| json!({ "start": bound(&keys.start), "end": bound(&keys.end) });
+    let keys: Vec<_> = loss.keys.iter().map(describe).collect();
+    json!({
+        "file": loss.file, "bytes": bytes, "keyspace": loss.keyspace, "keys": keys, "entries": loss.entries,
+    })
+}
+
+/// A user's key as its user knows it, any other as the engine has it.
+fn describe_key(user: Option<UserKey>, stored: &[u8]) -> Value {
+    let key = |key: &[u8]| serde_json::to_value(Item::of_key(key)).unwrap_or_default();
+    let Some(user) = user else {
+        return key(stored);
+    };
+    let mut described = key(&user.key);
+    described["namespace"] = user.namespace.into();
+    described["partition"] = user.partition.get().into();
+    described
+}
+
+/// In one line: what lies between lies so in the engine's order, which is by partition first.
+fn keys_text(keys: &Value) -> String {
+    let bound = |key: &Value| {
+        let Ok(item) = serde_json::from_value::<Item>(key.clone()) else {
+            return "…".to_owned();
+        };
+        let text = printable(&item.key_bytes().unwrap_or_default());
+        match key["namespace"].as_str() {
+            Some(namespace) => format!("{namespace}:{text} (partition {})", key["partition"]),
+            None => text,
+        }
+    };
+    format!("{} to {}", bound(&keys["start"]), bound(&keys["end"]))
+}
+
+fn repair_rows(report: &Value) -> Vec<Vec<String>> {
+    let names = [
+        "status",
+        "manifest_rebuilt",
+        "tables_rewritten",
+        "table_entries_saved",
+        "log_entries_saved",
+    ];
+    let mut rows = rows_of(report, &names);
+    rows.extend(problem_rows(report));
+    for loss in report["lost"].as_array().into_iter().flatten() {
+        let entries = loss["entries"]
+            .as_u64()
+            .map_or_else(|| "unknown".to_owned(), |count| count.to_string());
+        let keys: Vec<_> = loss["keys"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(keys_text)
+            .collect();
+        let told = format!(
+            "{}: {entries} entries, keys {}",
+            text(&loss["file"]),
+            keys.join(", ")
+        );
+        rows.push(vec!["lost".into(), told]);
+    }
+    for file in report["set_aside"].as_array().into_iter().flatten() {
+        rows.push(vec!["kept".into(), text(file)]);
+    }
+    rows
+}
+
+fn problem_rows(report: &Value) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for (name, shown) in [("healed", "heals by itself"), ("problems", "damaged")] {
+        for damage in report[name].as_array().into_iter().flatten() {
+            let told = format!(
+                "{} at byte {}: {}",
+                text(&damage["file"]),
+                damage["offset"],
+                text(&damage["what"])
+            );
+            rows.push(vec![shown.to_owned(), told]);
+        }
+    }
+    rows
+}
+
+fn rows_of(report: &Value, names: &[&str]) -> Vec<Vec<String>> {
+    names
+        .iter()
+        .map(|name| vec![name.replace('_', " "), text(&report[*name])])
+        .collect()
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+impl Checkpoint {
+    /// Makes it; durable on return.
+    ///
+    /// # Errors
+    /// When the directory is damaged, or in use by something that is not the server named, or the copy
+    /// cannot be written.
+    pub(crate) fn run(self, target: &Target, format: Format) -> Result<Outcome> {
+        match Db::open(options(&self.data_dir)) {
+            Ok(db) => {
+                db.checkpoint(&self.to)
+                    .with_context(|| format!("cannot copy to {}", self.to.display()))?;
+                db.close()?;
+            }
+            Err(Error::Locked { .. }) => {
+                let to = json!({ "to": std::path::absolute(&self.to)? });
+                let _: Value = server_of(&self.data_dir, target)?
+                    .post("/v1/cluster/nodes/self/checkpoint", &to)?;
+            }
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!("cannot open the data directory {}", self.data_dir.display())
+                });
+            }
+        }
+        let done = json!({ "status": "copied", "to": self.to });
+        output::show(format, &done, |_| {
+            vec![vec!["copied to".to_owned(), self.to.display().to_string()]]
+        })?;
+        Ok(Outcome::Done)
+    }
+}
