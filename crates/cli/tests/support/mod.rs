@@ -1,6 +1,7 @@
 //! The real binary, driven as a person or a script would.
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -76,6 +77,11 @@ impl Server {
         (self.child, _) = spawn(&self.data_dir, self.url.trim_start_matches("http://"));
     }
 
+    /// What it has said since it was started.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(log_of(&self.data_dir)).unwrap()
+    }
+
     /// SIGTERM; the code it ends with.
     pub(crate) fn stop(mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
@@ -124,6 +130,13 @@ impl Drop for Server {
     }
 }
 
+/// Beside the data: nothing of ours lies in it.
+fn log_of(data_dir: &Path) -> PathBuf {
+    let mut name = data_dir.as_os_str().to_owned();
+    name.push(".log");
+    name.into()
+}
+
 fn spawn(data_dir: &Path, listen: &str) -> (Child, String) {
     let mut child = ringwood(&[
         "-o",
@@ -139,6 +152,7 @@ fn spawn(data_dir: &Path, listen: &str) -> (Child, String) {
     .arg("--data-dir")
     .arg(data_dir)
     .stdout(Stdio::piped())
+    .stderr(File::create(log_of(data_dir)).unwrap())
     .spawn()
     .unwrap();
     let mut line = String::new();
