@@ -517,6 +517,9 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
+        if status == StatusCode::URI_TOO_LONG {
+            return Err(ClientError::Refused(Box::new(too_long_for_a_path())));
+        }
         let body = self.read(&mut response, ERROR_LEN_MAX)?;
         match serde_json::from_slice::<ProblemBody>(&body) {
             Ok(problem) if !problem.code.is_empty() => Err(ClientError::Refused(Box::new(problem))),
@@ -552,6 +555,10 @@ impl Client {
             ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
             ureq::Error::BadUri(_) => return ClientError::BadUrl { url },
+            // Its kind is not told otherwise; a test holds it to these words.
+            ureq::Error::Http(error) if error.to_string() == "uri too long" => {
+                return ClientError::Refused(Box::new(too_long_for_a_path()));
+            }
             _ => false,
         };
         if refused {
@@ -559,6 +566,21 @@ impl Client {
         } else {
             ClientError::Lost { url, why }
         }
+    }
+}
+
+/// The protocol refuses these on either side, before any server of ours sees them.
+fn too_long_for_a_path() -> ProblemBody {
+    ProblemBody {
+        status: StatusCode::URI_TOO_LONG.as_u16(),
+        code: "KEY_TOO_LARGE".to_owned(),
+        title: "The key is too long".to_owned(),
+        detail:
+            "it does not fit into the path of a request, which has 65534 bytes with all that must \
+                 be escaped; a batch takes keys of up to 65536 bytes"
+                .to_owned(),
+        outcome: Some("not_applied".to_owned()),
+        ..ProblemBody::default()
     }
 }
 

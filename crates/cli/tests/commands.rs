@@ -411,3 +411,46 @@ fn damage_is_found_named_and_repaired() {
     let nothing = run(ringwood(&["verify"]).arg(directory.path().join("gone")));
     assert_eq!(nothing.code, 1, "{nothing:?}");
 }
+
+#[test]
+fn bad_input_is_told_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    assert_eq!(server.run(&["put", "k", "before"]).code, 0);
+    let (long, escaped) = ("k".repeat(66_000), "ü".repeat(20_000));
+    let large = directory.path().join("large");
+    fs::write(&large, vec![7; (1 << 20) + 1]).unwrap();
+    let large = large.to_str().unwrap();
+    for (command, code, told) in [
+        (&["put", "", "v"][..], 1, "KEY_EMPTY"),
+        (&["put", &long, "v"], 1, "KEY_TOO_LARGE"),
+        (&["put", &escaped, "v"], 1, "KEY_TOO_LARGE"),
+        (&["get", &long], 1, "KEY_TOO_LARGE"),
+        (&["delete", ""], 1, "KEY_EMPTY"),
+        (&["put", "k", "v", "--ttl", "0"], 1, "TTL_INVALID"),
+        (&["put", "k", "v", "--ttl", "-1"], 1, "TTL_INVALID"),
+        (
+            &["put", "k", "v", "--ttl", "99999999999999999999"],
+            1,
+            "TTL_INVALID",
+        ),
+        (&["put", "k", "v", "--ttl", "soon"], 1, "TTL_INVALID"),
+        (&["put", "k", "--file", large], 1, "VALUE_TOO_LARGE"),
+        (&["put", "k", "--file", "/no/such/file"], 1, "/no/such/file"),
+        (&["scan", "--start", "b", "--end", "a"], 1, "RANGE_INVERTED"),
+        (&["put", "k", "v", "--colour", "red"], 2, "--colour"),
+        (&["namespace", "create", "Pets!"], 1, "NAMESPACE_INVALID"),
+        (&["-n", "none", "scan"], 3, "NAMESPACE_NOT_FOUND"),
+    ] {
+        let ran = server.run(command);
+        let shown: Vec<_> = command
+            .iter()
+            .map(|word| word.get(..20).unwrap_or(word))
+            .collect();
+        assert_eq!(ran.code, code, "{shown:?}: {ran:?}");
+        assert!(ran.err.contains(told), "{shown:?}: {ran:?}");
+        assert_eq!(ran.out, "", "{shown:?}");
+    }
+    assert_eq!(server.run(&["get", "k"]).out, "before");
+    assert_eq!(server.run(&["scan", "--keys-only"]).out, "k\n");
+}

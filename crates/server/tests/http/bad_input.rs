@@ -326,6 +326,27 @@ async fn lengths_are_taken_up_to_their_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_are_taken_up_to_their_limit() {
+    let (_server, mut client) = started().await;
+    let batch =
+        |op: &str, len: usize| json!({"items": [{"op": op, "key": "k".repeat(len), "value": ""}]});
+    for (len, code) in [
+        (65_536, None),
+        (65_537, Some("KEY_TOO_LARGE")),
+        (0, Some("KEY_EMPTY")),
+    ] {
+        let answer = client.json("POST", "/v1/batch", &batch("put", len)).await;
+        let result = &answer.json()["results"][0];
+        assert_eq!(result["code"].as_str(), code, "{len}");
+        if code.is_some() {
+            assert_eq!(result["outcome"], "not_applied", "{len}");
+        }
+    }
+    let listed = client.get("/v1/kv?keys_only=true").await.json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn chunked_bodies_are_held_to_the_same_limit() {
     let (server, mut client) = started().await;
     let head = b"PUT /kv/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
