@@ -14,6 +14,7 @@ mod client;
 mod config;
 mod directory;
 mod kv;
+mod memory;
 mod namespaces;
 mod outcome;
 mod output;

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use ringwood_node::Node;
+use ringwood_node::{Node, NodeConfig};
 use ringwood_server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, LogFormat, Sources};
+use crate::memory;
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
 
@@ -58,7 +59,11 @@ fn serve(config: Config, format: Format, hints: bool) -> Result<Outcome> {
     let started = Instant::now();
     start_log(&config)?;
     let data_dir = config.node.engine.path.clone();
-    let node = Node::open(config.node)
+    let node = NodeConfig {
+        on_rest: memory::give_back,
+        ..config.node
+    };
+    let node = Node::open(node)
         .map_err(anyhow::Error::from)
         .with_context(|| format!("cannot open the data directory {}", data_dir.display()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

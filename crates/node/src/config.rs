@@ -30,6 +30,9 @@ pub struct NodeConfig {
     pub parked_scans_len: usize,
     /// How long a scan is kept warm for its next page; it keeps deleted data from being freed.
     pub parked_scans_time: Duration,
+    /// Called when nothing was written for a while and memtables are written out: the time to hand
+    /// memory back to the system. Which allocator there is, the program knows.
+    pub on_rest: fn(),
     /// How far ahead of this node's clock another node's may be.
     pub clock_skew_max: Duration,
 }
@@ -48,6 +51,7 @@ impl NodeConfig {
             page_len_max: 8 << 20,
             parked_scans_len: 16 << 20,
             parked_scans_time: Duration::from_secs(10),
+            on_rest: || {},
             clock_skew_max: Duration::from_millis(500),
         }
     }

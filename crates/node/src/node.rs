@@ -62,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) identity: Identity,
     pub(crate) rest: Rest,
+    pub(crate) on_rest: fn(),
     pub(crate) limits: Limits,
     pub(crate) data_dir: PathBuf,
     /// For rates and rests only; requests bring their time.
@@ -98,6 +99,7 @@ impl Node {
                 counters: Counters::default(),
                 identity,
                 rest: Rest::default(),
+                on_rest: config.on_rest,
                 limits: Limits::of(&config),
                 data_dir: config.engine.path,
                 clock: config.engine.clock,
@@ -187,6 +189,7 @@ impl Node {
         let time = self.shared.clock.monotonic();
         if self.shared.rest.begins(writes, time) {
             store.write_out();
+            (self.shared.on_rest)();
         }
         let mut limited = catalog.list();
         limited.retain(|namespace| namespace.policy().bytes_max.is_some());
