@@ -10,13 +10,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::app::{App, Handler};
+use crate::app::App;
 use crate::config::Limits;
 use crate::connection::{self, Stage};
 use crate::error::Code;
 use crate::json::{self, BatchBody, Encoding, PutBody};
-use crate::namespaces::{self, CreateBody};
+use crate::namespaces::CreateBody;
 use crate::request::{self, Query, base64_decode, percent_decode};
+use crate::router::Handler;
 use crate::{batch, route};
 
 /// What a connection's two ends may have on their way to each other, in bytes.
@@ -35,7 +36,7 @@ pub fn target(text: &str) {
         let Ok(route) = route::find(&method, path) else {
             continue;
         };
-        let _ = route.namespace.map(namespaces::decode_name);
+        let _ = route.namespace.map(request::decode_name);
         if let Ok(key) = request::key(route.key, &mut Query::new(query)) {
             let encoded: String = key.iter().map(|byte| format!("%{byte:02x}")).collect();
             assert_eq!(percent_decode(&encoded, true).as_ref(), Some(&key));
