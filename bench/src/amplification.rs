@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 /// Bytes this process has sent to the disk's layer so far.
 pub fn written_by_process() -> Result<u64> {
     let io = std::fs::read_to_string("/proc/self/io")?;
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "));
     Ok(line.context("no write_bytes")?.parse()?)
 }
 
@@ -18,7 +20,11 @@ pub fn held_by(directory: &Path) -> Result<u64> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() { held_by(&entry.path())? } else { metadata.blocks() * 512 };
+        bytes += if metadata.is_dir() {
+            held_by(&entry.path())?
+        } else {
+            metadata.blocks() * 512
+        };
     }
     Ok(bytes)
 }
@@ -30,7 +36,10 @@ pub fn held_by_tables(directory: &Path) -> Result<u64> {
         let path = entry?.path();
         if path.is_dir() {
             bytes += held_by_tables(&path)?;
-        } else if path.extension().is_none_or(|ending| ending != "log" && ending != "jnl") {
+        } else if path
+            .extension()
+            .is_none_or(|ending| ending != "log" && ending != "jnl")
+        {
             bytes += std::fs::metadata(&path)?.len();
         }
     }

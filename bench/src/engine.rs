@@ -89,7 +89,8 @@ impl Ringwood {
 impl Engine for Ringwood {
     fn put(&self, key: &[u8], value: &[u8], durable: bool) -> Result<()> {
         use ringwood_lsm::Durability::{Buffered, Synced};
-        self.keyspace.put(key, value, if durable { Synced } else { Buffered })?;
+        self.keyspace
+            .put(key, value, if durable { Synced } else { Buffered })?;
         Ok(())
     }
 
@@ -100,7 +101,9 @@ impl Engine for Ringwood {
     fn scan(&self, start: &[u8], limit: usize) -> Result<usize> {
         use std::ops::Bound::{Included, Unbounded};
         let options = ringwood_lsm::ReadOptions::default();
-        let mut iter = self.keyspace.range((Included(start), Unbounded), &options)?;
+        let mut iter = self
+            .keyspace
+            .range((Included(start), Unbounded), &options)?;
         iter.seek_to_first()?;
         let mut seen = 0;
         while seen < limit && iter.valid() {
@@ -154,7 +157,9 @@ impl Rocks {
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_max_open_files(4096);
         options.set_target_file_size_base(64 << 20);
-        Ok(Self { db: rocksdb::DB::open(&options, directory)? })
+        Ok(Self {
+            db: rocksdb::DB::open(&options, directory)?,
+        })
     }
 }
 

@@ -67,6 +67,9 @@ enum Action {
         row: String,
         #[arg(long, default_value_t = 500_000)]
         entries: u64,
+        /// Repeats reads and scans so often.
+        #[arg(long, default_value_t = 1)]
+        times: u64,
         #[arg(long)]
         directory: PathBuf,
     },
@@ -81,7 +84,14 @@ enum Action {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Action::Engines { rounds, entries, only, engines, scratch, out } => {
+        Action::Engines {
+            rounds,
+            entries,
+            only,
+            engines,
+            scratch,
+            out,
+        } => {
             let scratch = scratch.unwrap_or_else(|| out.join("scratch"));
             let engines = engines.unwrap_or_else(|| EngineName::ALL.to_vec());
             let mut run = Run::begin(rounds, entries);
@@ -99,17 +109,31 @@ fn main() -> Result<()> {
             std::fs::remove_dir_all(&scratch).ok();
             run.write(&out)
         }
-        Action::Memory { entries, budget_mib, scratch } => {
+        Action::Memory {
+            entries,
+            budget_mib,
+            scratch,
+        } => {
             let scratch = scratch.unwrap_or_else(|| PathBuf::from("target/memory-scratch"));
             memory::run(entries, budget_mib, &scratch)
         }
-        Action::Row { engine, row, entries, directory } => {
-            let row = Row::all().find(|known| known.name == row).context("no such row")?;
-            let measured = row.run(engine, entries, &directory)?;
+        Action::Row {
+            engine,
+            row,
+            entries,
+            times,
+            directory,
+        } => {
+            let row = Row::all()
+                .find(|known| known.name == row)
+                .context("no such row")?;
+            let measured = row.run(engine, entries, times, &directory)?;
             println!("{}", serde_json::to_string(&measured)?);
             Ok(())
         }
-        Action::WriteUntilKilled { engine, directory } => rows::write_until_killed(engine, &directory),
+        Action::WriteUntilKilled { engine, directory } => {
+            rows::write_until_killed(engine, &directory)
+        }
     }
 }
 

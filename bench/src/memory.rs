@@ -19,7 +19,10 @@ pub fn run(entries: u64, budget_mib: usize, directory: &Path) -> Result<()> {
 }
 
 fn phases(entries: u64, budget_mib: usize, directory: &Path) -> Result<()> {
-    let options = Options { memory_budget: budget_mib << 20, ..Options::new(directory) };
+    let options = Options {
+        memory_budget: budget_mib << 20,
+        ..Options::new(directory)
+    };
     let db = Db::open(options)?;
     let keyspace = db.create_keyspace("bench", KeyspaceOptions::default())?;
     let reads = (entries / 10).max(1);
@@ -29,7 +32,11 @@ fn phases(entries: u64, budget_mib: usize, directory: &Path) -> Result<()> {
         let mut value = [0; VALUE_LEN];
         for i in 0..entries {
             fill_value(&mut draw, &mut value);
-            keyspace.put(&present_key(shuffled(i, entries)), &value, Durability::Buffered)?;
+            keyspace.put(
+                &present_key(shuffled(i, entries)),
+                &value,
+                Durability::Buffered,
+            )?;
         }
         Ok(())
     })?;
@@ -39,7 +46,10 @@ fn phases(entries: u64, budget_mib: usize, directory: &Path) -> Result<()> {
         iter.seek_to_first()?;
         let mut seen = 0;
         while iter.valid() {
-            ensure!(iter.value().len() == VALUE_LEN, "a value has another length");
+            ensure!(
+                iter.value().len() == VALUE_LEN,
+                "a value has another length"
+            );
             seen += 1;
             iter.next()?;
         }
@@ -49,7 +59,10 @@ fn phases(entries: u64, budget_mib: usize, directory: &Path) -> Result<()> {
     phase(budget_mib, "random reads", || {
         let mut draw = Draw::new(2);
         for _ in 0..reads {
-            ensure!(keyspace.get(&present_key(draw.below(entries)))?.is_some(), "one is missing");
+            ensure!(
+                keyspace.get(&present_key(draw.below(entries)))?.is_some(),
+                "one is missing"
+            );
         }
         Ok(())
     })?;
@@ -85,6 +98,10 @@ fn phase(budget_mib: usize, name: &str, work: impl FnOnce() -> Result<()>) -> Re
 
 fn resident_bytes() -> Result<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = statm.split(' ').nth(1).context("statm has two fields")?.parse()?;
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .context("statm has two fields")?
+        .parse()?;
     Ok(pages * 4096)
 }

@@ -22,7 +22,10 @@ pub struct Measured {
 
 impl Measured {
     pub fn of(figure: f64) -> Self {
-        Self { figure, details: BTreeMap::new() }
+        Self {
+            figure,
+            details: BTreeMap::new(),
+        }
     }
 
     pub fn detail(&mut self, name: &str, value: f64) {
@@ -70,7 +73,13 @@ impl Run {
             ("rocksdb crate", "0.25.0"),
             ("fjall", "3.1.13"),
         ];
-        Self { machine: machine(), versions: versions.into(), rounds, entries, rows: Vec::new() }
+        Self {
+            machine: machine(),
+            versions: versions.into(),
+            rounds,
+            entries,
+            rows: Vec::new(),
+        }
     }
 
     pub fn add(&mut self, row: &Row, engine: EngineName, measured: Measured) {
@@ -83,12 +92,18 @@ impl Run {
             });
         }
         let last = self.rows.last_mut().expect("one was just made sure of");
-        last.rounds.entry(engine.to_string()).or_default().push(measured);
+        last.rounds
+            .entry(engine.to_string())
+            .or_default()
+            .push(measured);
     }
 
     pub fn write(&self, out: &Path) -> Result<()> {
         std::fs::create_dir_all(out)?;
-        std::fs::write(out.join("engines.json"), serde_json::to_string_pretty(self)? + "\n")?;
+        std::fs::write(
+            out.join("engines.json"),
+            serde_json::to_string_pretty(self)? + "\n",
+        )?;
         std::fs::write(out.join("engines.md"), self.page())?;
         std::fs::write(out.join("engines.svg"), self.plot())?;
         println!("{}", self.page());
@@ -104,8 +119,14 @@ impl Run {
         );
         for row in &self.rows {
             let cell = |engine| row.median(engine).map_or("–".to_owned(), number);
-            let ratio = row.ratio().map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
-            let note = if row.more_is_better { "" } else { " (less is better)" };
+            let ratio = row
+                .ratio()
+                .map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
+            let note = if row.more_is_better {
+                ""
+            } else {
+                " (less is better)"
+            };
             let _ = writeln!(
                 page,
                 "| {} | {}{note} | {} | {} | {} | **{ratio}** |",
@@ -126,7 +147,14 @@ impl Run {
             .iter()
             .filter_map(|row| {
                 let ratio = row.ratio()?;
-                Some((row.name, if row.more_is_better { ratio } else { 1.0 / ratio }))
+                Some((
+                    row.name,
+                    if row.more_is_better {
+                        ratio
+                    } else {
+                        1.0 / ratio
+                    },
+                ))
             })
             .collect();
         let height = 24 * ratios.len() + 40;
@@ -159,8 +187,12 @@ impl Run {
 
 impl RowResult {
     fn median(&self, engine: EngineName) -> Option<f64> {
-        let mut figures: Vec<_> =
-            self.rounds.get(&engine.to_string())?.iter().map(|one| one.figure).collect();
+        let mut figures: Vec<_> = self
+            .rounds
+            .get(&engine.to_string())?
+            .iter()
+            .map(|one| one.figure)
+            .collect();
         figures.sort_by(f64::total_cmp);
         Some(figures[figures.len() / 2])
     }

@@ -51,8 +51,18 @@ enum Kind {
 
 impl Row {
     pub fn all() -> impl Iterator<Item = Self> {
-        let rate = |name, kind| Self { name, unit: "ops/s", more_is_better: true, kind };
-        let cost = |name, unit, kind| Self { name, unit, more_is_better: false, kind };
+        let rate = |name, kind| Self {
+            name,
+            unit: "ops/s",
+            more_is_better: true,
+            kind,
+        };
+        let cost = |name, unit, kind| Self {
+            name,
+            unit,
+            more_is_better: false,
+            kind,
+        };
         [
             rate("fill-in-order", Kind::Fill { shuffled: false }),
             rate("fill-random", Kind::Fill { shuffled: true }),
@@ -74,13 +84,28 @@ impl Row {
             rate("ycsb-f", Kind::Ycsb('f')),
             cost("reopen-killed", "ms", Kind::ReopenKilled),
             cost("reopen-clean", "ms", Kind::ReopenClean),
-            cost("write-amplification", "bytes/byte", Kind::WriteAmplification),
-            cost("space-amplification", "bytes/byte", Kind::SpaceAmplification),
+            cost(
+                "write-amplification",
+                "bytes/byte",
+                Kind::WriteAmplification,
+            ),
+            cost(
+                "space-amplification",
+                "bytes/byte",
+                Kind::SpaceAmplification,
+            ),
         ]
         .into_iter()
     }
 
-    pub fn run(&self, engine: EngineName, entries: u64, directory: &Path) -> Result<Measured> {
+    /// `times`: how often the measured part of a row that only reads is repeated, to be profiled.
+    pub fn run(
+        &self,
+        engine: EngineName,
+        entries: u64,
+        times: u64,
+        directory: &Path,
+    ) -> Result<Measured> {
         match self.kind {
             Kind::Fill { shuffled } => {
                 let db = engine.open(directory, CACHE_HOT)?;
@@ -93,14 +118,14 @@ impl Row {
             }
             Kind::Reads { missing } => {
                 let db = warmed(engine, entries, directory)?;
-                point_reads(&*db, entries, POINT_READS, missing)
+                point_reads(&*db, entries, times * POINT_READS, missing)
             }
-            Kind::ColdReads => cold_reads(engine, entries, directory),
+            Kind::ColdReads => cold_reads(engine, entries, times * COLD_READS, directory),
             Kind::Scans => {
                 let db = warmed(engine, entries, directory)?;
                 let mut draw = Draw::new(7);
-                timed(SCANS, || {
-                    (0..SCANS).try_for_each(|_| {
+                timed(times * SCANS, || {
+                    (0..times * SCANS).try_for_each(|_| {
                         let start = present_key(draw.below(entries - 100));
                         ensure!(db.scan(&start, 100)? == 100, "a scan was cut short");
                         Ok(())
@@ -144,7 +169,9 @@ fn user_bytes(entries: u64) -> f64 {
 fn timed(operations: u64, work: impl FnOnce() -> Result<()>) -> Result<Measured> {
     let begin = Instant::now();
     work()?;
-    Ok(Measured::of(operations as f64 / begin.elapsed().as_secs_f64()))
+    Ok(Measured::of(
+        operations as f64 / begin.elapsed().as_secs_f64(),
+    ))
 }
 
 /// Puts every entry once, buffered.
@@ -184,7 +211,11 @@ fn point_reads(db: &dyn Engine, entries: u64, reads: u64, missing: bool) -> Resu
             let begin = Instant::now();
             for _ in 0..16 {
                 let i = draw.below(entries);
-                let key = if missing { missing_key(i) } else { present_key(i) };
+                let key = if missing {
+                    missing_key(i)
+                } else {
+                    present_key(i)
+                };
                 ensure!(db.get(&key)? != missing, "wrong answer for entry {i}");
             }
             latency.saturating_record(begin.elapsed().as_nanos() as u64 / 16);
@@ -194,16 +225,19 @@ fn point_reads(db: &dyn Engine, entries: u64, reads: u64, missing: bool) -> Resu
     Ok(measured.with_latency(&latency))
 }
 
-fn cold_reads(engine: EngineName, entries: u64, directory: &Path) -> Result<Measured> {
+fn cold_reads(engine: EngineName, entries: u64, reads: u64, directory: &Path) -> Result<Measured> {
     drop(loaded(engine, entries, directory)?);
     drop_page_cache()?;
     let db = engine.open(directory, CACHE_COLD)?;
     let mut draw = Draw::new(5);
     let mut latency = histogram()?;
-    let measured = timed(COLD_READS, || {
-        for _ in 0..COLD_READS {
+    let measured = timed(reads, || {
+        for _ in 0..reads {
             let begin = Instant::now();
-            ensure!(db.get(&present_key(draw.below(entries)))?, "an entry is missing");
+            ensure!(
+                db.get(&present_key(draw.below(entries)))?,
+                "an entry is missing"
+            );
             latency.saturating_record(begin.elapsed().as_nanos() as u64);
         }
         Ok(())
@@ -214,7 +248,8 @@ fn cold_reads(engine: EngineName, entries: u64, directory: &Path) -> Result<Meas
 /// Needs root, and says so: without it "cold" would mean nothing.
 fn drop_page_cache() -> Result<()> {
     Command::new("sync").status()?;
-    std::fs::write("/proc/sys/vm/drop_caches", "3").context("cold reads need root, to drop the page cache")
+    std::fs::write("/proc/sys/vm/drop_caches", "3")
+        .context("cold reads need root, to drop the page cache")
 }
 
 fn durable_puts(engine: EngineName, directory: &Path, writers: u64) -> Result<Measured> {
@@ -274,14 +309,20 @@ fn read_while_writing(engine: EngineName, entries: u64, directory: &Path) -> Res
         let begin = Instant::now();
         while begin.elapsed() < MIXED_TIME {
             let begin = Instant::now();
-            ensure!(db.get(&present_key(draw.below(entries)))?, "an entry is missing");
+            ensure!(
+                db.get(&present_key(draw.below(entries)))?,
+                "an entry is missing"
+            );
             latency.saturating_record(begin.elapsed().as_nanos() as u64);
         }
         let took = begin.elapsed().as_secs_f64();
         stop.store(true, Ordering::Relaxed);
         writer.join().expect("the writer panicked")?;
         let mut measured = Measured::of(latency.len() as f64 / took).with_latency(&latency);
-        measured.detail("puts_per_second", written.load(Ordering::Relaxed) as f64 / took);
+        measured.detail(
+            "puts_per_second",
+            written.load(Ordering::Relaxed) as f64 / took,
+        );
         Ok(measured)
     })
 }
@@ -292,7 +333,11 @@ fn ycsb(db: &dyn Engine, entries: u64, mix: char) -> Result<Measured> {
     let mut draw = Draw::new(17);
     let mut value = [0; VALUE_LEN];
     let mut newest = entries;
-    let operations = if mix == 'e' { YCSB_OPERATIONS / 10 } else { YCSB_OPERATIONS };
+    let operations = if mix == 'e' {
+        YCSB_OPERATIONS / 10
+    } else {
+        YCSB_OPERATIONS
+    };
     timed(operations, || {
         for _ in 0..operations {
             let percent = draw.below(100);
@@ -306,7 +351,8 @@ fn ycsb(db: &dyn Engine, entries: u64, mix: char) -> Result<Measured> {
                 }
                 'e' if percent < 95 => {
                     let limit = 1 + draw.below(100) as usize;
-                    db.scan(&present_key(zipf.key(&mut draw)), limit).map(drop)?;
+                    db.scan(&present_key(zipf.key(&mut draw)), limit)
+                        .map(drop)?;
                 }
                 'd' | 'e' => {
                     fill_value(&mut draw, &mut value);

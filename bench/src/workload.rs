@@ -94,7 +94,12 @@ impl Zipf {
         let sum = |n: u64| (1..=n).map(|i| (i as f64).powf(-THETA)).sum::<f64>();
         let zeta = sum(n);
         let eta = (1.0 - (2.0 / n as f64).powf(1.0 - THETA)) / (1.0 - sum(2) / zeta);
-        Self { n, zeta, eta, alpha: 1.0 / (1.0 - THETA) }
+        Self {
+            n,
+            zeta,
+            eta,
+            alpha: 1.0 / (1.0 - THETA),
+        }
     }
 
     /// How popular the chosen one is: 0 most.

@@ -13,6 +13,8 @@
 
 use std::cmp::Ordering;
 
+use crate::bytes::compare;
+
 /// Longest key in bytes: 64 KiB, and room for what a user of the engine puts before its own keys.
 pub const MAX_KEY_LEN: usize = (64 << 10) + 64;
 /// Longest value in bytes.
@@ -159,9 +161,7 @@ impl<'a> InternalKey<'a> {
 
 impl Ord for InternalKey<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.user
-            .cmp(other.user)
-            .then_with(|| other.trailer.cmp(&self.trailer))
+        compare(self.user, other.user).then_with(|| other.trailer.cmp(&self.trailer))
     }
 }
 

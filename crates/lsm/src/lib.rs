@@ -12,6 +12,7 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 mod batch;
+mod bytes;
 mod cursor;
 mod error;
 mod key;

@@ -6,9 +6,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
+use arc_swap::Guard;
 use ringwood_env::Disk;
 
 use crate::budget::{Consumer, MemoryBudget, Reservation};
@@ -28,6 +30,19 @@ pub(crate) struct TableCache {
     blocks: Arc<BlockCache<Block>>,
     limits: Limits,
     opened: Mutex<Opened>,
+}
+
+/// A reader that stays open for as long as this is held. For the length of a read: a thread that
+/// keeps many of them pays for more.
+pub(crate) struct OpenTable(Guard<Option<Arc<TableReader>>>);
+
+impl Deref for OpenTable {
+    type Target = Arc<TableReader>;
+
+    #[inline]
+    fn deref(&self) -> &Arc<TableReader> {
+        self.0.as_ref().expect("made of one that is there")
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,11 +87,12 @@ impl TableCache {
     /// [`Error::WouldBlock`] where it is not open and `tier` is memory; as [`TableReader::open`]: the
     /// other tables stay readable.
     #[inline]
-    pub(crate) fn reader(&self, table: &Arc<Table>, tier: ReadTier) -> Result<Arc<TableReader>> {
-        match (table.reader(), tier) {
-            (Some(reader), _) => Ok(reader),
-            (None, ReadTier::Memory) => Err(Error::WouldBlock),
-            (None, ReadTier::Disk) => self.open(table),
+    pub(crate) fn reader(&self, table: &Arc<Table>, tier: ReadTier) -> Result<OpenTable> {
+        let reader = table.reader();
+        match tier {
+            _ if reader.is_some() => Ok(OpenTable(reader)),
+            ReadTier::Memory => Err(Error::WouldBlock),
+            ReadTier::Disk => Ok(OpenTable(Guard::from_inner(Some(self.open(table)?)))),
         }
     }
 

@@ -12,9 +12,6 @@ use std::thread::{self, Thread};
 use crate::error::{Error, Result};
 use crate::key::SeqNo;
 
-/// Spins before a waiter sleeps: a buffered group takes about as long as this, a synced one far longer.
-const SPINS: u32 = 200;
-
 type Callback = Box<dyn FnOnce(Result<SeqNo>) + Send>;
 
 /// What became of one commit group; shared by the tickets of its members.
@@ -73,12 +70,7 @@ impl GroupOutcome {
 
     /// Blocks until the group is done.
     fn wait(&self) {
-        for _ in 0..SPINS {
-            if self.is_done() {
-                return;
-            }
-            std::hint::spin_loop();
-        }
+        // No spinning first: it takes the core from the writer that is waited for.
         {
             let mut waiters = self.lock();
             if self.is_done() {

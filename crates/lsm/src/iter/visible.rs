@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use ringwood_env::{Clock, UnixMillis};
 
+use crate::bytes::{compare, equal};
 use crate::cursor::Cursor;
 use crate::error::{Corruption, CorruptionKind, Result};
 use crate::key::{InternalKey, Kind, SeqNo, split_deadline};
@@ -201,7 +202,7 @@ impl<C: Cursor> VisibleCursor<C> {
                 self.pass_newer(passed)?;
                 continue;
             }
-            if passing && key.user == self.key {
+            if passing && equal(key.user, &self.key) {
                 self.pass_changes(passed)?;
                 continue;
             }
@@ -306,7 +307,7 @@ impl<C: Cursor> VisibleCursor<C> {
             return None;
         }
         let key = self.entries.key();
-        (key.user == self.key).then(|| Change {
+        equal(key.user, &self.key).then(|| Change {
             seq: key.seq(),
             kind: key.kind(),
             value: self.entries.pin_value(),
@@ -427,8 +428,8 @@ fn before_all(user: &[u8]) -> InternalKey<'_> {
 #[inline]
 fn is_above(upper: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     match upper {
-        Bound::Included(upper) => key > &upper[..],
-        Bound::Excluded(upper) => key >= &upper[..],
+        Bound::Included(upper) => compare(key, upper).is_gt(),
+        Bound::Excluded(upper) => compare(key, upper).is_ge(),
         Bound::Unbounded => false,
     }
 }
@@ -436,8 +437,8 @@ fn is_above(upper: &Bound<Vec<u8>>, key: &[u8]) -> bool {
 #[inline]
 fn is_below(lower: &Bound<Vec<u8>>, key: &[u8]) -> bool {
     match lower {
-        Bound::Included(lower) => key < &lower[..],
-        Bound::Excluded(lower) => key <= &lower[..],
+        Bound::Included(lower) => compare(key, lower).is_lt(),
+        Bound::Excluded(lower) => compare(key, lower).is_le(),
         Bound::Unbounded => false,
     }
 }

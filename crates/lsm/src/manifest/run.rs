@@ -1,8 +1,10 @@
 //! Tables in key order that do not overlap: a level, or a sublevel of L0.
 
+use std::cmp::Ordering;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::bytes::{common_prefix, head, starts_with};
 use crate::manifest::table::Table;
 
 /// Tables in key order that do not overlap. No user key lies in two of them.
@@ -79,10 +81,9 @@ impl SortedRun {
     /// The table that `user` would be in.
     #[inline]
     pub(crate) fn table_for(&self, user: &[u8]) -> Option<&Arc<Table>> {
-        let table = self
-            .tables
-            .get(self.fences.first_reaching(user, &self.tables))?;
-        (table.smallest().user <= user).then_some(table)
+        let index = self.fences.first_reaching(user, &self.tables);
+        let table = self.tables.get(index)?;
+        self.fences.begins_by(index, user, table).then_some(table)
     }
 
     /// The tables that may hold user keys from `start` up to `end`.
@@ -111,14 +112,15 @@ fn overlapping_from<'a>(tables: &'a [Arc<Table>], end: Bound<&[u8]>) -> &'a [Arc
     &tables[..len]
 }
 
-/// Eight bytes of each table's last key, side by side, so that a search among thousands of tables
-/// touches few cache lines: whole keys lie three pointers away, each.
+/// Eight bytes of each table's first and last key, side by side, so that a search among thousands of
+/// tables touches few cache lines: whole keys lie three pointers away, each.
 ///
 /// The eight bytes are those behind what all keys of the run have in common.
 #[derive(Debug, Default)]
 struct Fences {
     common: Vec<u8>,
-    fences: Vec<u64>,
+    firsts: Vec<u64>,
+    lasts: Vec<u64>,
 }
 
 impl Fences {
@@ -127,35 +129,44 @@ impl Fences {
             return Self::default();
         };
         let (first, last) = (first.smallest().user, last.largest().user);
-        let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let common = common_prefix(first, last);
+        let firsts = tables
+            .iter()
+            .map(|table| head(table.smallest().user, common));
+        let lasts = tables
+            .iter()
+            .map(|table| head(table.largest().user, common));
         Self {
             common: first[..common].to_vec(),
-            fences: tables
-                .iter()
-                .map(|table| fence(&table.largest().user[common..]))
-                .collect(),
+            firsts: firsts.collect(),
+            lasts: lasts.collect(),
         }
     }
 
     /// Index of the first table whose keys go as far as `user`; the number of tables where none does.
     #[inline]
     fn first_reaching(&self, user: &[u8], tables: &[Arc<Table>]) -> usize {
-        let Some(rest) = user.strip_prefix(&*self.common) else {
+        if !starts_with(user, &self.common) {
             let before_all = user < &*self.common;
             return if before_all { 0 } else { tables.len() };
-        };
-        let wanted = fence(rest);
-        let begin = self.fences.partition_point(|fence| *fence < wanted);
-        let same = self.fences[begin..].partition_point(|fence| *fence == wanted);
+        }
+        let wanted = head(user, self.common.len());
+        let begin = self.lasts.partition_point(|last| *last < wanted);
+        let same = self.lasts[begin..].partition_point(|last| *last == wanted);
         let undecided = &tables[begin..begin + same];
         begin + undecided.partition_point(|table| !table.reaches(user))
     }
-}
 
-/// The first eight bytes as a number that sorts like them.
-fn fence(key: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let len = key.len().min(8);
-    bytes[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(bytes)
+    /// Whether `table`, which is number `index`, has its first key at or before `user`.
+    #[inline]
+    fn begins_by(&self, index: usize, user: &[u8], table: &Table) -> bool {
+        if starts_with(user, &self.common) {
+            match self.firsts[index].cmp(&head(user, self.common.len())) {
+                Ordering::Less => return true,
+                Ordering::Greater => return false,
+                Ordering::Equal => {}
+            }
+        }
+        table.smallest().user <= user
+    }
 }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 
 use crate::files::FileNumber;
 use crate::sstable::{TableMeta, TableReader};
@@ -36,10 +36,10 @@ impl Table {
         })
     }
 
-    /// The reader, if the table is open.
+    /// The reader, if the table is open. Its count is not touched: many read the same table at once.
     #[inline]
-    pub(crate) fn reader(&self) -> Option<Arc<TableReader>> {
-        let reader = self.reader.load_full();
+    pub(crate) fn reader(&self) -> Guard<Option<Arc<TableReader>>> {
+        let reader = self.reader.load();
         // Written only when it changes: the line stays shared between cores.
         if reader.is_some() && !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Memtable;
 use super::skiplist::{Entry, Position};
+use crate::bytes::equal;
 use crate::cursor::Cursor;
 use crate::error::Result;
 use crate::key::{InternalKey, Kind, SeqNo};
@@ -40,7 +41,7 @@ pub(super) fn get(
 ) -> Option<(SeqNo, Kind, Slice)> {
     let entry = memtable.list.at_or_behind(InternalKey::seek_to(user, at))?;
     let key = entry.key();
-    if key.user != user {
+    if !equal(key.user, user) {
         return None;
     }
     // SAFETY: the entry was just found in this list.

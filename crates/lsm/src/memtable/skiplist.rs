@@ -29,6 +29,7 @@ use std::ptr::{self, NonNull};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::arena::{ALIGN, Arena};
+use crate::bytes::{compare, head};
 use crate::key::InternalKey;
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -332,7 +333,7 @@ impl Position {
 impl<'a> Probe<'a> {
     fn new(key: InternalKey<'a>) -> Self {
         Self {
-            prefix: prefix(key.user),
+            prefix: head(key.user, 0),
             key,
         }
     }
@@ -371,7 +372,7 @@ impl Node {
             user_at.copy_from_nonoverlapping(NonNull::from(user).cast(), user.len());
             value_at.copy_from_nonoverlapping(NonNull::from(value).cast(), value.len());
             node.write(Self {
-                prefix: prefix(user),
+                prefix: head(user, 0),
                 trailer: key.trailer(),
                 value: value_at,
                 key_len: u32::try_from(user.len()).expect("keys are at most MAX_KEY_LEN"),
@@ -422,22 +423,11 @@ impl Node {
         }
         // SAFETY: passed on.
         let (user, other) = (unsafe { Self::user(node) }, probe.key.user);
-        behind_prefix(user)
-            .cmp(behind_prefix(other))
+        compare(behind_prefix(user), behind_prefix(other))
             // Where a prefix was filled up with zeros, only the length tells "a" from "a\0".
             .then_with(|| user.len().cmp(&other.len()))
             .then_with(|| probe.key.trailer().cmp(&header.trailer))
     }
-}
-
-/// The first eight bytes as a number that sorts alike; a shorter key is filled up with zeros.
-fn prefix(user: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    match user.first_chunk() {
-        Some(first) => bytes = *first,
-        None => bytes[..user.len()].copy_from_slice(user),
-    }
-    u64::from_be_bytes(bytes)
 }
 
 fn behind_prefix(user: &[u8]) -> &[u8] {

@@ -24,8 +24,9 @@ pub(super) use cursor::BlockCursor;
 
 use super::format::{Malformed, u32_at};
 use super::index::IndexBlock;
-use super::payload::{Payload, common_prefix};
+use super::payload::Payload;
 use crate::budget::allocated_len;
+use crate::bytes::{common_prefix, compare};
 use crate::key::{InternalKey, TRAILER_LEN};
 
 const BUCKET_EMPTY: u8 = 0xff;
@@ -201,8 +202,7 @@ impl DataBlock {
             let middle = low.midpoint(high);
             let entry = self.entry(self.restart(middle)?)?;
             let user = &self.bytes()[entry.suffix];
-            if user
-                .cmp(target.user)
+            if compare(user, target.user)
                 .then_with(|| target.trailer().cmp(&entry.trailer))
                 .is_lt()
             {

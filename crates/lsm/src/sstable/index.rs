@@ -13,8 +13,9 @@
 //! block.
 
 use super::format::{BlockHandle, Malformed, len_u32, u32_at, u64_at};
-use super::payload::{Payload, common_prefix};
+use super::payload::Payload;
 use crate::budget::allocated_len;
+use crate::bytes::{common_prefix, compare, head, starts_with};
 use crate::key::InternalKey;
 
 const FIXED_LEN: usize = 16;
@@ -51,7 +52,7 @@ impl IndexBlock {
             suffixes,
         };
         block.check_ends(count)?;
-        block.heads = (0..count).map(|i| head(block.suffix(i))).collect();
+        block.heads = (0..count).map(|i| head(block.suffix(i), 0)).collect();
         Ok(block)
     }
 
@@ -87,10 +88,11 @@ impl IndexBlock {
     #[inline]
     pub(super) fn search(&self, target: InternalKey<'_>) -> usize {
         let prefix = self.prefix();
-        let Some(suffix) = target.user.strip_prefix(prefix) else {
+        if !starts_with(target.user, prefix) {
             return if target.user < prefix { 0 } else { self.len() };
-        };
-        let wanted = head(suffix);
+        }
+        let suffix = &target.user[prefix.len()..];
+        let wanted = head(target.user, prefix.len());
         let first = self.heads.partition_point(|&head| head < wanted);
         if self.heads.get(first).is_none_or(|&head| head > wanted) {
             return first;
@@ -99,7 +101,7 @@ impl IndexBlock {
         let (mut low, mut high) = (first, first + alike);
         while low < high {
             let middle = low.midpoint(high);
-            let order = self.suffix(middle).cmp(suffix);
+            let order = compare(self.suffix(middle), suffix);
             if order
                 .then_with(|| target.trailer().cmp(&self.trailer(middle)))
                 .is_lt()
@@ -161,16 +163,6 @@ impl IndexBlock {
         let start = if i == 0 { 0 } else { self.ends(i - 1).0 };
         &self.payload.bytes()[self.suffixes + start..self.suffixes + self.ends(i).0]
     }
-}
-
-#[inline]
-fn head(suffix: &[u8]) -> u64 {
-    if let Some(first) = suffix.first_chunk::<8>() {
-        return u64::from_be_bytes(*first);
-    }
-    let mut padded = [0; 8];
-    padded[..suffix.len()].copy_from_slice(suffix);
-    u64::from_be_bytes(padded)
 }
 
 /// Puts an index block together from blocks that lie side by side.

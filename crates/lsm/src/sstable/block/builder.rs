@@ -1,6 +1,7 @@
 //! Putting a data block together.
 
-use super::{BUCKET_EMPTY, BUCKET_SEVERAL, INDEXED_RESTARTS_MAX, bucket_of, common_prefix};
+use super::{BUCKET_EMPTY, BUCKET_SEVERAL, INDEXED_RESTARTS_MAX, bucket_of};
+use crate::bytes::common_prefix;
 use crate::key::InternalKey;
 use crate::sstable::format::len_u32;
 
