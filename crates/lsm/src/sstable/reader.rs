@@ -218,12 +218,15 @@ impl TableReader {
             return Err(Error::WouldBlock);
         }
         let block = Arc::new(Block::Index(self.read_partition(handle)?));
-        self.cache.insert(
-            self.cache_key(handle),
-            Arc::clone(&block),
-            block.memory_used(),
-            Priority::Metadata,
-        );
+        // A compaction passes once, and its tables are gone afterwards.
+        if read.fill_cache {
+            self.cache.insert(
+                self.cache_key(handle),
+                Arc::clone(&block),
+                block.memory_used(),
+                Priority::Metadata,
+            );
+        }
         Ok(block)
     }
 
