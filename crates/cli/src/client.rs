@@ -517,9 +517,6 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
-        if status == StatusCode::URI_TOO_LONG {
-            return Err(ClientError::Refused(Box::new(too_long_for_a_path())));
-        }
         let body = self.read(&mut response, ERROR_LEN_MAX)?;
         match serde_json::from_slice::<ProblemBody>(&body) {
             Ok(problem) if !problem.code.is_empty() => Err(ClientError::Refused(Box::new(problem))),
@@ -569,7 +566,7 @@ impl Client {
     }
 }
 
-/// The protocol refuses these on either side, before any server of ours sees them.
+/// The protocol refuses these, on our side already.
 fn too_long_for_a_path() -> ProblemBody {
     ProblemBody {
         status: StatusCode::URI_TOO_LONG.as_u16(),

@@ -231,17 +231,8 @@ impl Node {
     }
 }
 
-/// Says what a crash left, and what became of it.
+/// Says what opening found; the engine has told of a torn log.
 fn tell(report: &OpenReport) {
-    if let Some(torn) = &report.torn_tail {
-        let (file, offset) = (torn.file.display(), torn.offset);
-        tracing::warn!(
-            %file,
-            offset,
-            skipped_bytes = torn.skipped_bytes,
-            "a crash tore off the end of the log: what stood there was never acknowledged"
-        );
-    }
     for damage in &report.healed {
         tracing::warn!(%damage, "it stands twice, so nothing is lost");
     }
