@@ -39,6 +39,37 @@
 //! # std::io::Result::Ok(())
 //! ```
 //!
+//! # How to end a process
+//!
+//! A program that is killed leaves the machine running, and with it the cache, which shows what no
+//! disk has (`faulty-4`). Its successor opens an [image](FaultyDisk::image) of the disk without a
+//! [crash](FaultyDisk::crash): whatever the old one still does reaches nobody. The power fails later.
+//!
+//! ```
+//! use std::path::Path;
+//! use ringwood_env::faulty::{Class, Failure, Fault};
+//! use ringwood_env::{CrashMode, Disk, FaultPlan, FaultyDisk, OpenMode};
+//!
+//! let disk = FaultyDisk::new(1);
+//! let file = disk.open(Path::new("name"), OpenMode::CreateNew)?;
+//! disk.sync_dir(Path::new(""))?;
+//! disk.set_plan(FaultPlan::fail(Failure::once(Class::Syncs, 1, Fault::Io)));
+//! file.write_at(b"lost", 0)?;
+//! assert!(file.sync().is_err());
+//!
+//! let disk = disk.image(2);
+//! let file = disk.open(Path::new("name"), OpenMode::Write)?;
+//! let mut read = [0; 4];
+//! file.read_at(&mut read, 0)?;
+//! file.sync()?; // it has nothing to do
+//! assert_eq!(&read, b"lost");
+//! file.write_at(&read, 0)?;
+//! file.sync()?;
+//! disk.crash(CrashMode::LoseAll);
+//! assert_eq!(disk.read_file("name").unwrap(), b"lost");
+//! # std::io::Result::Ok(())
+//! ```
+//!
 //! *What counts as an operation*: every call of [`Disk`](crate::Disk) and
 //! [`DiskFile`](crate::DiskFile) but `len`, hints, closing and unlocking.
 //!

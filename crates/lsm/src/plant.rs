@@ -13,6 +13,8 @@ pub enum Plant {
     FilterWithoutLastWord,
     /// A compaction that reaches the bottom forgets tombstones that an open snapshot needs.
     TombstoneForgotten,
+    /// Recovery syncs what it replayed, but does not write it again.
+    ReplayedNotRewritten,
 }
 
 #[cfg(feature = "plant")]

@@ -54,6 +54,7 @@ fn every_planted_defect_is_found() {
     for (defect, budget) in [
         (Plant::FilterWithoutLastWord, 500),
         (Plant::TombstoneForgotten, 5000),
+        (Plant::ReplayedNotRewritten, 2000),
     ] {
         plant(Some(defect));
         must_find(&format!("{defect:?}"), &none, budget);

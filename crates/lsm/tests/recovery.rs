@@ -137,3 +137,36 @@ fn an_end_mark_whose_write_failed_is_made_durable_before_it_is_relied_upon() {
         disk = after_a_crash(&disk);
     }
 }
+
+/// The system calls pages clean that it could not write, and goes on showing them: the sync of the next
+/// process succeeds and saves nothing (wal-6).
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_made_durable_by_the_next_process() {
+    for seed in 0..20 {
+        let disk = FaultyDisk::new(seed);
+        let db = Db::open(options(&disk)).unwrap();
+        let space = db
+            .create_keyspace("data", KeyspaceOptions::default())
+            .unwrap();
+        // Over more than one segment.
+        for n in 0..12_u8 {
+            space.put(&[n], &[n; 3000], Durability::Buffered).unwrap();
+        }
+        disk.set_plan(FaultPlan::fail(
+            Failure::once(Class::Syncs, 1, Fault::Io).of(".log"),
+        ));
+        assert!(db.sync().is_err());
+
+        let mut disk = disk.image(seed);
+        for opened in 0..3 {
+            let db = Db::open(options(&disk)).unwrap();
+            let space = db.keyspace("data").unwrap();
+            for n in 0..12_u8 {
+                let found = space.get(&[n]).unwrap();
+                assert_eq!(found.unwrap(), [n; 3000], "open {opened} of seed {seed}");
+            }
+            std::mem::forget(db);
+            disk = after_a_crash(&disk);
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! The write-ahead log: every change is in it, in order, before it is in memory.
 //!
 //! [`writer`] appends commit groups to *segments*, [`reader`] replays them after a restart and says
-//! what was lost, [`segment`] makes segments and recycles them, [`frame`] gathers a group where it
-//! can be written from without a copy, and [`format`](mod@format) is what stands on the disk.
+//! what was lost, [`recover`](mod@recover) makes durable what was replayed, [`segment`] makes segments
+//! and recycles them, [`frame`] gathers a group where it can be written from without a copy, and
+//! [`format`](mod@format) is what stands on the disk.
 //!
 //! # Invariants
 //! 1. `wal-1` A frame is accepted only in the segment it was written for: its checksum is salted with
@@ -13,10 +14,12 @@
 //! 3. `wal-3` A hole is forgiven (a *torn tail*) only while nothing says that the missing bytes were
 //!    durable. Every frame says up to where the log was durable when it was composed; a hole below
 //!    such a watermark is corruption, and an error.
-//! 4. `wal-4` A page that holds synced bytes is never written again: a synced frame is padded to the
-//!    page's end. So no torn write can reach what was acknowledged.
+//! 4. `wal-4` A page that holds synced bytes is never written again with others: a synced frame is
+//!    padded to the page's end. So no torn write can reach what was acknowledged.
 //! 5. `wal-5` Direct and cached writes do not meet: the log is written past the cache only when no
 //!    byte of it waits in the cache.
+//! 6. `wal-6` What recovery builds upon, it has either found below a watermark or written again and
+//!    synced: that it can be read, and synced, does not say that it is on the disk.
 //!
 //! # Not here
 //! Which segments are live, and when one is obsolete: the manifest. Who is in a group, who waits and
@@ -25,6 +28,7 @@
 pub(crate) mod format;
 pub(crate) mod frame;
 pub(crate) mod reader;
+mod recover;
 pub(crate) mod salvage;
 pub(crate) mod segment;
 pub(crate) mod writer;
@@ -36,7 +40,8 @@ mod tests;
 
 pub(crate) use format::payload_len_max;
 pub(crate) use frame::Frame;
-pub(crate) use reader::{LiveSegment, Recovered, TornTail, holds_frames, read_log, recover};
+pub(crate) use reader::{LiveSegment, Recovered, TornTail, holds_frames, read_log};
+pub(crate) use recover::recover;
 pub(crate) use salvage::salvage;
 pub(crate) use segment::{Preparation, Segment, SegmentPool};
 pub(crate) use writer::LogWriter;

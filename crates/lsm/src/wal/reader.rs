@@ -7,9 +7,10 @@
 //!   crash leaves of writes that nobody was promised. It is reported and not replayed (`wal-2`);
 //! - a frame with a watermark beyond the hole: [`Corruption`] (`wal-3`).
 //!
-//! *Durability on return*: what was replayed is on the disk, so that it may be built upon.
+//! What was replayed may be in the cache only: whoever builds upon it uses [`recover`](fn@super::recover).
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -49,6 +50,28 @@ pub(crate) struct RecoveredFrame<'a> {
     pub(crate) position: LogPosition,
 }
 
+impl<'a> RecoveredFrame<'a> {
+    /// The group in a frame that stands at `offset`; `None`: it is a mark, which has none.
+    pub(super) fn new(
+        header: &FrameHeader,
+        payload: &'a [u8],
+        file: &'a Path,
+        offset: u64,
+    ) -> Option<Self> {
+        (header.count > 0).then_some(Self {
+            first_seq: header.first_seq,
+            count: header.count,
+            time_ms: header.time_ms,
+            payload,
+            file,
+            position: LogPosition {
+                log: header.log,
+                offset,
+            },
+        })
+    }
+}
+
 /// What a crash left behind the last whole frame, and recovery skips.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TornTail {
@@ -72,34 +95,27 @@ pub(crate) struct Recovered {
     pub(crate) next_seq: Option<SeqNo>,
 }
 
-/// Replays `segments`, which are in order, and hands each group to `replay`.
+/// Replays `segments`, which are in order, and hands each group to `replay`. Changes nothing: what was
+/// handed over may be in the cache only.
 ///
 /// # Errors
 /// [`Error::Corruption`] when durable bytes are missing or damaged. Groups handed over until then are
 /// a prefix of what was written; only a repair makes use of them. [`Error::UnsupportedFormat`],
 /// [`Error::Io`], and whatever `replay` returns.
-pub(crate) fn recover(
-    disk: &dyn Disk,
-    segments: &[LiveSegment],
-    replay: &mut dyn FnMut(RecoveredFrame<'_>) -> Result<()>,
-) -> Result<Recovered> {
-    let recovered = read_log(disk, segments, replay)?;
-    // Also after a clean close: its mark may be one whose write failed, and stand in the cache only.
-    if let Some(end) = recovered.end {
-        sync_until(disk, segments, end)?;
-    }
-    Ok(recovered)
-}
-
-/// As [`recover`], but syncs nothing: what was handed over may be in the cache only.
-///
-/// # Errors
-/// As [`recover`].
 pub(crate) fn read_log(
     disk: &dyn Disk,
     segments: &[LiveSegment],
     replay: &mut dyn FnMut(RecoveredFrame<'_>) -> Result<()>,
 ) -> Result<Recovered> {
+    Ok(replay_all(disk, segments, replay)?.finish())
+}
+
+/// As [`read_log`], with what there is to know of the log besides.
+pub(super) fn replay_all(
+    disk: &dyn Disk,
+    segments: &[LiveSegment],
+    replay: &mut dyn FnMut(RecoveredFrame<'_>) -> Result<()>,
+) -> Result<Recovery> {
     let mut recovery = Recovery::new(segments);
     let mut window = Vec::new();
     for segment in segments {
@@ -107,7 +123,7 @@ pub(crate) fn read_log(
         recovery.segment(&mut reader, segment.end, replay)?;
         window = reader.window;
     }
-    Ok(recovery.finish())
+    Ok(recovery)
 }
 
 /// Whether anything was ever written to a segment.
@@ -122,7 +138,7 @@ pub(crate) fn holds_frames(disk: &dyn Disk, segment: &LiveSegment) -> Result<boo
     }
 }
 
-/// As [`recover`], of one segment that is open already; syncs nothing.
+/// As [`read_log`], of one segment that is open already.
 #[cfg(any(fuzzing, test))]
 pub(super) fn replay_file(
     file: Arc<dyn DiskFile>,
@@ -135,19 +151,13 @@ pub(super) fn replay_file(
     Ok(recovery.finish())
 }
 
-/// What the process before wrote and did not sync may be in the cache only.
-fn sync_until(disk: &dyn Disk, segments: &[LiveSegment], end: LogPosition) -> Result<()> {
-    let unsealed = segments.iter().filter(|segment| segment.end.is_none());
-    for LiveSegment { path, .. } in unsealed.take_while(|segment| segment.number <= end.log) {
-        disk.open(path, OpenMode::Write)
-            .and_then(|file| file.sync())
-            .map_err(|error| Error::io("sync", path, error))?;
-    }
-    Ok(())
-}
-
-struct Recovery {
+/// A replay, under way or ended.
+pub(super) struct Recovery {
     state: Recovered,
+    /// The highest watermark of the accepted frames: before it, the log is on the disk for certain.
+    durable: Option<LogPosition>,
+    /// Where the accepted frames of each segment end.
+    accepted: Vec<LogPosition>,
     /// Where reading stopped since the last frame that was accepted: the hole, if it is one, is at
     /// one of these.
     stops: Vec<Stop>,
@@ -178,6 +188,8 @@ impl Recovery {
                 end: first.map(|segment| LogPosition::start_of(segment.number)),
                 ..Recovered::default()
             },
+            durable: None,
+            accepted: Vec::new(),
             stops: Vec::new(),
             is_sealed: false,
             is_reopened: false,
@@ -192,6 +204,10 @@ impl Recovery {
     ) -> Result<()> {
         self.is_reopened = self.is_sealed;
         let offset = self.accept_frames(reader, replay)?;
+        self.accepted.push(LogPosition {
+            log: reader.header.number,
+            offset,
+        });
         match sealed_end {
             Some(end) if end == offset => {
                 self.is_sealed = true;
@@ -220,25 +236,18 @@ impl Recovery {
             if !self.is_continued_by(&header) {
                 break;
             }
-            let position = LogPosition {
-                log: header.log,
-                offset,
-            };
-            if header.count > 0 {
-                replay(RecoveredFrame {
-                    first_seq: header.first_seq,
-                    count: header.count,
-                    time_ms: header.time_ms,
-                    payload,
-                    file,
-                    position,
-                })?;
+            if let Some(group) = RecoveredFrame::new(&header, payload, file, offset) {
+                replay(group)?;
             }
             offset = header.next_offset(offset);
             self.stops.clear();
             self.is_sealed = false;
+            self.durable = self.durable.max(Some(header.durable));
             self.state = Recovered {
-                end: Some(LogPosition { offset, ..position }),
+                end: Some(LogPosition {
+                    log: header.log,
+                    offset,
+                }),
                 torn: None,
                 clean_close: header.end,
                 last_time_ms: header.time_ms,
@@ -309,7 +318,20 @@ impl Recovery {
         self.state.clean_close && self.state.end == Some(here)
     }
 
-    fn finish(mut self) -> Recovered {
+    /// Of each segment the accepted bytes of which nothing says that they are on the disk.
+    pub(super) fn doubtful(&self) -> impl Iterator<Item = Range<u64>> {
+        self.accepted.iter().map(|end| {
+            let start = LogPosition::start_of(end.log);
+            let from = self.durable.map_or(start, |durable| durable.max(start));
+            if from < *end {
+                from.offset..end.offset
+            } else {
+                0..0
+            }
+        })
+    }
+
+    pub(super) fn finish(mut self) -> Recovered {
         // Closed in order, but opened again since: who wrote behind the seal may have lost all of it.
         self.state.clean_close &= !(self.is_sealed && self.is_reopened);
         let damaged = self.stops.iter().find(|stop| stop.damaged);
@@ -346,7 +368,7 @@ pub(super) struct SegmentReader<'a> {
 
 impl<'a> SegmentReader<'a> {
     /// Opens a segment and checks its header; `window` is memory to use.
-    fn open(disk: &dyn Disk, segment: &'a LiveSegment, window: Vec<u8>) -> Result<Self> {
+    pub(super) fn open(disk: &dyn Disk, segment: &'a LiveSegment, window: Vec<u8>) -> Result<Self> {
         Self::new(open(disk, &segment.path)?, segment, window)
     }
 
@@ -414,6 +436,12 @@ impl<'a> SegmentReader<'a> {
 
     /// The whole frame that stands at `offset`, with its payload.
     pub(super) fn frame(&mut self, offset: u64) -> Result<Option<(FrameHeader, &[u8])>> {
+        let frame = self.frame_bytes(offset)?;
+        Ok(frame.map(|(header, bytes)| (header, &bytes[FRAME_HEADER_LEN..])))
+    }
+
+    /// The whole frame that stands at `offset`, with its bytes, the header's included.
+    pub(super) fn frame_bytes(&mut self, offset: u64) -> Result<Option<(FrameHeader, &[u8])>> {
         let Some(header) = self.header_at(offset)? else {
             return Ok(None);
         };
@@ -423,9 +451,9 @@ impl<'a> SegmentReader<'a> {
             return Ok(None);
         }
         self.load(offset, len)?;
-        let payload = &self.loaded(offset)[FRAME_HEADER_LEN..to_usize(len)];
-        let whole = checksum(salt, payload) == header.payload_checksum;
-        Ok(whole.then_some((header, payload)))
+        let bytes = &self.loaded(offset)[..to_usize(len)];
+        let whole = checksum(salt, &bytes[FRAME_HEADER_LEN..]) == header.payload_checksum;
+        Ok(whole.then_some((header, bytes)))
     }
 
     /// The first header of a frame at or behind `offset`, whatever became of its payload.

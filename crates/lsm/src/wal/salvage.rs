@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use ringwood_env::Disk;
 
-use super::format::{FIRST_FRAME, FRAME_ALIGNMENT, LogPosition};
+use super::format::{FIRST_FRAME, FRAME_ALIGNMENT};
 use super::reader::{LiveSegment, RecoveredFrame, SegmentReader};
 use crate::error::{Corruption, CorruptionKind, Error, Result};
 use crate::key::SeqNo;
@@ -83,19 +83,8 @@ impl Salvage {
             };
             self.resolve(header.first_seq);
             self.next_seq = Some(header.next_seq());
-            if header.count > 0 {
-                let position = LogPosition {
-                    log: header.log,
-                    offset: found,
-                };
-                replay(RecoveredFrame {
-                    first_seq: header.first_seq,
-                    count: header.count,
-                    time_ms: header.time_ms,
-                    payload,
-                    file,
-                    position,
-                })?;
+            if let Some(group) = RecoveredFrame::new(&header, payload, file, found) {
+                replay(group)?;
             }
             at = header.next_offset(found);
         }

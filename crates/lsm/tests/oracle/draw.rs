@@ -127,6 +127,8 @@ pub fn failures(random: &SeededRandom) -> FaultPlan {
         Class::Writes,
         Class::Syncs,
         Class::Syncs,
+        Class::Only(Operation::Sync),
+        Class::Only(Operation::Sync),
         Class::Names,
         Class::Only(Operation::Create),
         Class::Only(Operation::SyncDir),
@@ -142,7 +144,7 @@ pub fn failures(random: &SeededRandom) -> FaultPlan {
             Failure::for_good(on, nth, fault)
         };
         match on {
-            Class::Writes | Class::Syncs | Class::Any => {
+            Class::Writes | Class::Syncs | Class::Only(Operation::Sync) | Class::Any => {
                 failure.of(["", "", ".log", ".sst"][random.index(4)])
             }
             _ => failure,

@@ -215,14 +215,12 @@ impl History {
         })
     }
 
-    /// Goes on from the outcome with the first `count` writes behind the durable ones.
-    pub fn settle(&mut self, restart: Restart, count: usize, state: State) {
+    /// Goes on from the outcome with the first `count` writes behind the durable ones. What a store
+    /// was opened with is durable, however the one before ended.
+    pub fn settle(&mut self, count: usize, state: State) {
         self.buffered.append(&mut self.unknown);
         self.buffered.truncate(count);
-        if restart == Restart::Power {
-            self.buffered.clear();
-            self.durable = state.clone();
-        }
+        self.all_durable();
         self.visible = state;
     }
 

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ringwood_env::FaultPlan;
+use ringwood_env::faulty::Operation;
 
 use super::coverage::Coverage;
 use super::draw;
@@ -207,14 +208,19 @@ fn end(world: &mut World) -> Kept {
     let closes = !world.is_down() && world.random.chance(0.4);
     let closed = closes && world.close()?;
     world.coverage.note_if(closed, "closed in order");
-    // What a failed sync dropped is still in the page cache, where the next process would take it for
-    // durable: nothing a program can see. So the machine restarts.
-    let must_cut = world.disk.is_crashed() || world.a_sync_failed();
+    // A file system that cannot save its directories takes no more changes before it is mounted anew.
+    let must_cut = world.disk.is_crashed() || world.has_failed(Operation::SyncDir, "");
     let restart = if must_cut || world.random.chance(0.5) {
         Restart::Power
     } else {
         Restart::Process
     };
+    if restart == Restart::Process {
+        let [any, log] = ["", ".log"].map(|suffix| world.has_failed(Operation::Sync, suffix));
+        let coverage = &mut world.coverage;
+        coverage.note_if(any, "processes restarted after a failed sync");
+        coverage.note_if(log, "processes restarted after a failed sync of the log");
+    }
     world.restart(restart);
     world.open(restart)
 }

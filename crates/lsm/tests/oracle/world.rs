@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ringwood_env::faulty::{Class, Operation, TraceEntry};
+use ringwood_env::faulty::{Operation, TraceEntry};
 use ringwood_env::{CrashMode, FaultPlan, FaultyDisk, ManualClock, SeededRandom};
 use ringwood_lsm::{
     Db, Error, Iter, Job, Keyspace, KeyspaceId, Options, ReadOptions, Result, Snapshot, Ticket,
@@ -144,13 +144,12 @@ impl World {
         self.disk.is_crashed() || self.db.as_ref().is_none_or(|db| db.failure().is_some())
     }
 
-    /// Whether what programs read may not be what a crash leaves.
-    pub fn a_sync_failed(&self) -> bool {
-        let is_sync = |entry: &TraceEntry| Class::Syncs.contains(entry.operation);
-        let trace = self.disk.trace();
-        trace
-            .iter()
-            .any(|entry| is_sync(entry) && entry.outcome.is_err())
+    /// Whether such a call failed lately, on a path that ends so.
+    pub fn has_failed(&self, operation: Operation, suffix: &str) -> bool {
+        let matches = |entry: &TraceEntry| {
+            entry.operation == operation && entry.path.ends_with(suffix) && entry.outcome.is_err()
+        };
+        self.disk.trace().iter().any(matches)
     }
 
     /// The outcome of a call, `None` where it failed and was allowed to.
@@ -332,9 +331,9 @@ impl World {
         };
         self.coverage
             .note_if(tried.len() > 1, "recovered more than what was durable");
-        self.history.settle(restart, count, state);
+        self.history.settle(count, state);
+        self.durable_now = self.last_now;
         if restart == Restart::Power {
-            self.durable_now = self.last_now;
             self.check_checkpoints()?;
         }
         self.check_seqs()
