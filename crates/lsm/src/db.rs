@@ -11,6 +11,7 @@ use ringwood_env::{Clock, DiskLock, UnixMillis};
 
 use crate::batch::{Batch, KeyspaceId};
 use crate::checkpoint;
+use crate::cursor::ReadTier;
 use crate::error::{Error, Result};
 use crate::iter::Iter;
 use crate::jobs::Job;
@@ -266,10 +267,20 @@ impl Db {
     }
 
     /// The store's idea of now, in milliseconds since the Unix epoch: the wall clock, but that it never
-    /// goes back, not over a restart either. Deadlines are compared with it.
+    /// goes back; over a restart, not behind anything durable or called expired before. Deadlines are
+    /// compared with it.
     #[must_use]
     pub fn now(&self) -> UnixMillis {
         self.inner.store.clock.wall()
+    }
+
+    /// Whether a value with this deadline has expired at `now`, which is [`Db::now`] or before. Once this
+    /// was said, it is so for good: gone over a restart, too.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Failed`], where it has expired and that cannot be noted.
+    pub fn has_expired(&self, deadline: UnixMillis, now: UnixMillis) -> Result<bool> {
+        self.inner.store.has_expired(deadline, now, ReadTier::Disk)
     }
 
     /// Waits for running work, syncs, and marks the log as closed in order. Other handles to the store
@@ -305,7 +316,8 @@ impl Keyspace {
     /// The newest value of `key`.
     ///
     /// # Errors
-    /// [`Error::Corruption`], [`Error::Io`]; [`Error::NoSuchKeyspace`] once it was dropped.
+    /// [`Error::Corruption`], [`Error::Io`]; [`Error::NoSuchKeyspace`] once it was dropped;
+    /// [`Error::Failed`] where it has expired, and the store cannot note that any more.
     pub fn get(&self, key: &[u8]) -> Result<Option<Slice>> {
         Ok(self
             .get_with(key, &ReadOptions::default())?
@@ -315,7 +327,7 @@ impl Keyspace {
     /// The value of `key`, read as `options` say.
     ///
     /// # Errors
-    /// As [`Keyspace::get`], and [`Error::WouldBlock`] in [`ReadTier::Memory`](crate::ReadTier::Memory).
+    /// As [`Keyspace::get`], and [`Error::WouldBlock`] in [`ReadTier::Memory`].
     pub fn get_with(&self, key: &[u8], options: &ReadOptions<'_>) -> Result<Option<Found>> {
         self.inner.store.get(&self.keyspace, key, options)
     }

@@ -27,6 +27,7 @@ mod clock;
 mod commit;
 mod compaction;
 mod db;
+mod expiry;
 mod files;
 mod flush;
 #[cfg(fuzzing)]

@@ -15,6 +15,8 @@ pub enum Plant {
     TombstoneForgotten,
     /// Recovery syncs what it replayed, but does not write it again.
     ReplayedNotRewritten,
+    /// Readers are told that a key has expired before the disk knows how late it is.
+    ExpiryNotNoted,
 }
 
 #[cfg(feature = "plant")]

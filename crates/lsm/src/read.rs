@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use ringwood_env::{Clock, UnixMillis};
 
+use crate::clock::Deadlines;
 use crate::cursor::{BlockRead, Cursor, ReadTier};
 use crate::error::{Error, Result};
 use crate::iter::{self, Iter, LevelCursor, MergeCursor};
@@ -82,8 +83,10 @@ impl Store {
         self.counters.gets.add(1);
         let view = keyspace.view();
         let at = self.moment(options);
-        let change = self.newest_change(&view, key, at, options)?;
-        Ok(change.and_then(|change| self.shown(change)))
+        match self.newest_change(&view, key, at, options)? {
+            Some(change) => self.shown(change, options.tier),
+            None => Ok(None),
+        }
     }
 
     /// Looks many keys up at one moment. The disk is told of all of them before the first is waited for.
@@ -120,8 +123,11 @@ impl Store {
                 }
             }
         }
-        let shown = |change: Option<Change>| change.and_then(|change| self.shown(change));
-        found.into_iter().map(|change| change.map(shown)).collect()
+        let shown = |change: Result<Option<Change>>| match change? {
+            Some(change) => self.shown(change, options.tier),
+            None => Ok(None),
+        };
+        found.into_iter().map(shown).collect()
     }
 
     /// An iterator over a range.
@@ -163,7 +169,8 @@ impl Store {
             lower: lower.map(<[u8]>::to_vec),
             upper: upper.map(<[u8]>::to_vec),
             tombstones,
-            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            deadlines: Arc::clone(&self.expiry) as Arc<dyn Deadlines>,
+            tier: options.tier,
         };
         let pins = (view, options.snapshot.cloned());
         Ok(Iter::new(MergeCursor::new(sources), seen, Box::new(pins)))
@@ -229,24 +236,40 @@ impl Store {
     }
 
     /// What a user sees of a change.
-    fn shown(&self, (seq, kind, stored): Change) -> Option<Found> {
-        match kind {
-            Kind::Put => Some(Found {
-                value: stored,
-                deadline: None,
-                seq,
-            }),
+    fn shown(&self, (seq, kind, stored): Change, tier: ReadTier) -> Result<Option<Found>> {
+        let (deadline, value) = match kind {
+            Kind::Put => (None, stored),
             Kind::PutExpiring => {
-                let (deadline, value) = split_deadline(&stored)?;
+                let Some((deadline, value)) = split_deadline(&stored) else {
+                    return Ok(None);
+                };
+                if self.has_expired(deadline, self.clock.wall(), tier)? {
+                    return Ok(None);
+                }
                 let header_len = stored.len() - value.len();
-                (deadline > self.clock.wall()).then(|| Found {
-                    value: stored.clone().skip(header_len),
-                    deadline: Some(deadline),
-                    seq,
-                })
+                (Some(deadline), stored.clone().skip(header_len))
             }
-            Kind::Delete | Kind::RangeDelete => None,
+            Kind::Delete | Kind::RangeDelete => return Ok(None),
+        };
+        Ok(Some(Found {
+            value,
+            deadline,
+            seq,
+        }))
+    }
+
+    /// Whether a value with this deadline is gone at `now`: then for good.
+    pub(crate) fn has_expired(
+        &self,
+        deadline: UnixMillis,
+        now: UnixMillis,
+        tier: ReadTier,
+    ) -> Result<bool> {
+        let expired = deadline <= now;
+        if expired {
+            self.expiry.tell_passed(deadline, tier)?;
         }
+        Ok(expired)
     }
 }
 

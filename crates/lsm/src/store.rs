@@ -16,6 +16,7 @@ use crate::clock::ForwardClock;
 use crate::commit::{CommitQueue, CommitTarget, Token};
 use crate::compaction::{self, WritePressure};
 use crate::error::{Error, Result};
+use crate::expiry::Expiry;
 use crate::files::{self, FileNumber, FileNumbers};
 use crate::jobs::{Jobs, Sealed};
 use crate::key::{InternalKey, SeqNo};
@@ -40,6 +41,7 @@ pub(crate) struct Store {
     /// All I/O goes through it: the first failed sync or write ends all others.
     pub(crate) disk: Arc<LatchedDisk>,
     pub(crate) clock: Arc<ForwardClock>,
+    pub(crate) expiry: Arc<Expiry>,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) cache: Arc<BlockCache<Block>>,
     pub(crate) tables: Arc<TableCache>,
@@ -58,7 +60,7 @@ pub(crate) struct Store {
     segment_prepared: Condvar,
     numbers: Arc<FileNumbers>,
     /// Its holder decides what the store consists of.
-    manifest: Mutex<Manifest>,
+    manifest: Arc<Mutex<Manifest>>,
     pub(crate) pressure: Pressure,
     pressure_update: Mutex<()>,
     pub(crate) space: Space,
@@ -91,14 +93,18 @@ impl Store {
         let clock = Arc::clone(&parts.clock) as Arc<dyn Clock>;
         let rate = RateLimiter::new(parts.options.background_rate, clock, std::thread::sleep);
         let has_threads = parts.options.threads > 0;
+        let numbers = Arc::clone(parts.manifest.numbers());
+        let manifest = Arc::new(Mutex::new(parts.manifest));
+        let expiry = Expiry::new(Arc::clone(&parts.clock), Arc::clone(&manifest));
         Arc::new(Self {
             current_log: AtomicU64::new(parts.log.number().get()),
             log: Mutex::new(parts.log),
             log_grew: AtomicBool::new(false),
             segments: Mutex::new(parts.segments),
             segment_prepared: Condvar::new(),
-            numbers: Arc::clone(parts.manifest.numbers()),
-            manifest: Mutex::new(parts.manifest),
+            numbers,
+            manifest,
+            expiry: Arc::new(expiry),
             pressure: Pressure::new(has_threads),
             pressure_update: Mutex::default(),
             space: Space::default(),

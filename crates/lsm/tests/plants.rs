@@ -55,6 +55,7 @@ fn every_planted_defect_is_found() {
         (Plant::FilterWithoutLastWord, 500),
         (Plant::TombstoneForgotten, 5000),
         (Plant::ReplayedNotRewritten, 2000),
+        (Plant::ExpiryNotNoted, 5000),
     ] {
         plant(Some(defect));
         must_find(&format!("{defect:?}"), &none, budget);

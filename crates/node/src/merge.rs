@@ -139,7 +139,9 @@ impl Merge {
                 self.visit(source, Some(item.key()), ahead)?;
             }
             self.raise(source);
-            if item.deadline.is_some_and(|deadline| deadline <= now) {
+            if let Some(deadline) = item.deadline
+                && store.db().has_expired(deadline, now)?
+            {
                 continue; // since it was taken ahead
             }
             let partition = self.sources[source].partition;

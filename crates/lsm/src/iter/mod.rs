@@ -262,7 +262,8 @@ mod tests {
             lower: Bound::Unbounded,
             upper: Bound::Excluded(b"5".to_vec()),
             tombstones: Vec::new(),
-            clock: Arc::new(SystemClock),
+            deadlines: Arc::new(SystemClock),
+            tier: crate::cursor::ReadTier::Disk,
         };
         Iter::new(MergeCursor::new(vec![Box::new(source)]), view, Box::new(()))
     }

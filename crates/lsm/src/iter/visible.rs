@@ -14,10 +14,11 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
-use ringwood_env::{Clock, UnixMillis};
+use ringwood_env::UnixMillis;
 
 use crate::bytes::{compare, equal};
-use crate::cursor::Cursor;
+use crate::clock::Deadlines;
+use crate::cursor::{Cursor, ReadTier};
 use crate::error::{Corruption, CorruptionKind, Result};
 use crate::key::{InternalKey, Kind, SeqNo, split_deadline};
 use crate::range_tombstone::{RangeTombstoneCursor, RangeTombstones};
@@ -35,8 +36,9 @@ pub(crate) struct View {
     pub(crate) upper: Bound<Vec<u8>>,
     /// Range deletes of every source.
     pub(crate) tombstones: Vec<Arc<RangeTombstones>>,
-    /// Read once, and only if something may be expired.
-    pub(crate) clock: Arc<dyn Clock>,
+    /// Asked for the time once, and only if something may be expired.
+    pub(crate) deadlines: Arc<dyn Deadlines>,
+    pub(crate) tier: ReadTier,
 }
 
 /// The user keys of a source that a [`View`] shows.
@@ -66,7 +68,7 @@ impl<C: Cursor> VisibleCursor<C> {
     pub(crate) fn new(entries: C, view: View) -> Self {
         Self {
             entries,
-            judge: Judge::new(view.at, &view.tombstones, view.clock),
+            judge: Judge::new(&view),
             lower: view.lower,
             upper: view.upper,
             place: Place::Nowhere,
@@ -329,7 +331,8 @@ struct Judge {
     tombstones: Vec<RangeTombstoneCursor>,
     /// Which of them gave the last [`Verdict::Covered`].
     covering: usize,
-    clock: Arc<dyn Clock>,
+    deadlines: Arc<dyn Deadlines>,
+    tier: ReadTier,
     now: Option<UnixMillis>,
 }
 
@@ -345,15 +348,16 @@ enum Verdict {
 }
 
 impl Judge {
-    fn new(at: SeqNo, tombstones: &[Arc<RangeTombstones>], clock: Arc<dyn Clock>) -> Self {
-        let filled = tombstones.iter().filter(|set| !set.is_empty());
+    fn new(view: &View) -> Self {
+        let filled = view.tombstones.iter().filter(|set| !set.is_empty());
         Self {
-            at,
+            at: view.at,
             tombstones: filled
                 .map(|set| RangeTombstoneCursor::new(Arc::clone(set)))
                 .collect(),
             covering: 0,
-            clock,
+            deadlines: Arc::clone(&view.deadlines),
+            tier: view.tier,
             now: None,
         }
     }
@@ -386,12 +390,13 @@ impl Judge {
         let (deadline, _) = split_deadline(stored).ok_or_else(|| {
             Corruption::new(Path::new("(unknown table)"), 0, CorruptionKind::Encoding)
         })?;
-        let now = *self.now.get_or_insert_with(|| self.clock.wall());
-        Ok(match deadline <= now {
-            true => Verdict::Gone,
-            false => Verdict::Shown {
-                deadline: Some(deadline),
-            },
+        let now = *self.now.get_or_insert_with(|| self.deadlines.now());
+        if deadline <= now {
+            self.deadlines.tell_passed(deadline, self.tier)?;
+            return Ok(Verdict::Gone);
+        }
+        Ok(Verdict::Shown {
+            deadline: Some(deadline),
         })
     }
 

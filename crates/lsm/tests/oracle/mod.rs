@@ -9,6 +9,7 @@
 //!   appears; when room returns, so do writes.
 //! - E5: gets, iterators and snapshots show what the model does, at every moment.
 //! - E6: sequence numbers are never issued twice.
+//! - E7: a key that was called expired does not come back, though the clock is set back and the power fails.
 
 pub mod coverage;
 pub mod draw;

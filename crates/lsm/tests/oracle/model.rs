@@ -49,6 +49,22 @@ impl State {
             .filter(move |(_, entry)| entry.is_visible(now))
     }
 
+    /// The latest deadline up to `now` of the keys in `spaces` that pass `is_of`: whoever looks at those
+    /// keys is told that it has passed.
+    pub fn passed(
+        &self,
+        spaces: &[KeyspaceId],
+        is_of: impl Fn(&[u8]) -> bool,
+        now: u64,
+    ) -> Option<u64> {
+        let maps = spaces.iter().filter_map(|space| self.maps.get(space));
+        let entries = maps.flatten().filter(|(key, _)| is_of(key));
+        entries
+            .filter_map(|(_, entry)| entry.deadline)
+            .filter(|deadline| *deadline <= now)
+            .max()
+    }
+
     pub fn map(&self, space: KeyspaceId) -> Map {
         self.maps.get(&space).cloned().unwrap_or_default()
     }

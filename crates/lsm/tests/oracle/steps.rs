@@ -260,10 +260,13 @@ impl World {
         };
         let found = self.space(&name).get_with(&key, &options);
         let state = snapshot.map_or(&self.history.visible, |at| &self.snapshots[at].1);
-        let expected = state.get(space, &key, self.db().now()).cloned();
+        let now = self.db().now();
+        let expected = state.get(space, &key, now).cloned();
+        let passed = state.passed(&[space], |other| other == key, now);
         let Some(found) = self.allow("get", found)? else {
             return Ok(());
         };
+        self.told_passed(passed);
         let agrees = match (&found, &expected) {
             (None, None) => true,
             (Some(found), Some(entry)) => {
@@ -297,10 +300,13 @@ impl World {
             let Some(found) = self.allow("multi_get", found)? else {
                 continue;
             };
-            let expected = self.history.visible.get(space, key, now);
+            let state = &self.history.visible;
+            let passed = state.passed(&[space], |other| other == &key[..], now);
+            let expected = state.get(space, key, now);
             if found.map(|found| found.value.to_vec()) != expected.map(|e| e.value.to_vec()) {
                 return violation(format!("E5: multi_get of {} differs", key.escape_ascii()));
             }
+            self.told_passed(passed);
         }
         Ok(())
     }
@@ -401,14 +407,17 @@ impl World {
 
     fn move_clock(&mut self) -> Kept {
         if self.random.chance(0.2) {
-            let now = ringwood_env::Clock::wall(&*self.clock);
-            self.clock.set_wall(now - 1 - self.random.below(5000));
-            self.coverage.note("clocks set back");
+            self.set_clock_back();
         } else {
             self.clock
                 .advance(Duration::from_millis(1 + self.random.below(1000)));
         }
-        self.check_time()
+        self.check_time()?;
+        // Somebody looks, and is told of what has expired by now.
+        if self.random.chance(0.5) {
+            self.check_all(None)?;
+        }
+        Ok(())
     }
 
     fn create_keyspace(&mut self) -> Kept {

@@ -196,6 +196,15 @@ impl World {
         }
         self.plan(FaultPlan::default());
         self.disk.set_capacity(None);
+        if self.random.chance(0.2) {
+            self.set_clock_back();
+        }
+    }
+
+    pub fn set_clock_back(&mut self) {
+        let now = ringwood_env::Clock::wall(&*self.clock);
+        self.clock.set_wall(now - 1 - self.random.below(5000));
+        self.coverage.note("clocks set back");
     }
 
     /// Closes the store in order.
@@ -468,12 +477,24 @@ impl World {
         Ok(Some(all))
     }
 
+    /// E7: notes that the store has called a deadline past.
+    pub fn told_passed(&mut self, deadline: Option<u64>) {
+        let told = deadline.unwrap_or(0);
+        self.coverage
+            .note_if(told > self.durable_now, "told that a key has expired");
+        self.durable_now = self.durable_now.max(told);
+    }
+
     /// E5: everything is as the model has it, now or at a snapshot.
     pub fn check_all(&mut self, snapshot: Option<(&Snapshot, &State)>) -> Kept {
         let Some(found) = self.scan_all(snapshot.map(|(snapshot, _)| snapshot))? else {
             return Ok(());
         };
         let now = self.db().now();
+        let spaces: Vec<_> = self.spaces.values().copied().collect();
+        let state = snapshot.map_or(&self.history.visible, |(_, state)| state);
+        let passed = state.passed(&spaces, |_| true, now);
+        self.told_passed(passed);
         let state = snapshot.map_or(&self.history.visible, |(_, state)| state);
         for (name, id) in &self.spaces {
             if !same(state.range(*id, ALL, now), &found[name]) {

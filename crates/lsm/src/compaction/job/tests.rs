@@ -279,7 +279,8 @@ impl Store {
             lower: Bound::Unbounded,
             upper: Bound::Unbounded,
             tombstones,
-            clock: Arc::clone(&self.clock) as Arc<dyn ringwood_env::Clock>,
+            deadlines: Arc::clone(&self.clock) as Arc<dyn crate::clock::Deadlines>,
+            tier: crate::cursor::ReadTier::Disk,
         };
         let mut cursor = VisibleCursor::new(MergeCursor::new(sources), view);
         let mut found = BTreeMap::new();

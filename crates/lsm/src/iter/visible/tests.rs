@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use ringwood_env::Clock;
 
 use super::*;
 use crate::error::Error;
@@ -34,7 +35,8 @@ fn whole_view(at: u64) -> View {
         lower: Bound::Unbounded,
         upper: Bound::Unbounded,
         tombstones: Vec::new(),
-        clock: Arc::<StoppedClock>::default(),
+        deadlines: Arc::<StoppedClock>::default(),
+        tier: ReadTier::Disk,
     }
 }
 
@@ -169,7 +171,8 @@ proptest! {
             lower,
             upper,
             tombstones: [left, right].map(|part| Arc::new(part.iter().cloned().collect())).into(),
-            clock: Arc::new(StoppedClock { now, ..StoppedClock::default() }),
+            deadlines: Arc::new(StoppedClock { now, ..StoppedClock::default() }),
+            tier: ReadTier::Disk,
         };
         let mut model = Model::new(&entries, &ranges, &view, now);
         let mut cursor = VisibleCursor::new(sources(&entries, &places, table_len), view);
@@ -297,7 +300,7 @@ fn the_clock_is_read_once_and_only_if_something_may_expire() {
     for (entries, reads) in [(plain, 0), (vec![expiring("a", 1), expiring("b", 2)], 1)] {
         let clock = Arc::<StoppedClock>::default();
         let view = View {
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            deadlines: Arc::clone(&clock) as Arc<dyn Deadlines>,
             ..whole_view(9)
         };
         let mut cursor = VisibleCursor::new(VecCursor::new(entries), view);
