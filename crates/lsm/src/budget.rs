@@ -4,10 +4,15 @@
 //! for memory that only cached blocks occupy. Those who can do with less (by writing a memtable out) ask
 //! [`MemoryBudget::available`] when to.
 //!
+//! *Not here*: blocks that readers hold when the cache has let go of them, or never kept them. A hit takes
+//! no lock and counts in no place that others write to; to know who lets go last, each would have to. So
+//! [`Slice`](crate::Slice) says that holding many for long is memory beyond the budget.
+//!
 //! *Invariants*
 //! - `budget-1`: the cache's capacity is what is not reserved, or the floor if that is more.
 //! - `budget-2`: when a reservation has grown, the cache has already made room.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::sync::Mutex;
@@ -22,21 +27,18 @@ pub(crate) enum Consumer {
     Memtables,
     /// What open tables keep beside their cached blocks.
     OpenTables,
-    /// Log records on their way to disk, and what replaying a log needs.
+    /// Groups of writes that wait for the log, and the one that is being written.
     LogBuffers,
     /// What flushes and compactions read and write through.
     Compactions,
-    /// Blocks that readers hold beyond the cache.
-    Pinned,
 }
 
 impl Consumer {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 4] = [
         Self::Memtables,
         Self::OpenTables,
         Self::LogBuffers,
         Self::Compactions,
-        Self::Pinned,
     ];
 
     /// What operators call it.
@@ -46,7 +48,6 @@ impl Consumer {
             Self::OpenTables => "open_tables",
             Self::LogBuffers => "log_buffers",
             Self::Compactions => "compactions",
-            Self::Pinned => "pinned",
         }
     }
 }
@@ -116,7 +117,16 @@ impl MemoryBudget {
     }
 }
 
+impl fmt::Debug for MemoryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBudget")
+            .field("total", &self.total)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Memory that is accounted for; dropping it returns it to the cache.
+#[derive(Debug)]
 pub(crate) struct Reservation {
     budget: Arc<MemoryBudget>,
     consumer: Consumer,

@@ -14,16 +14,18 @@
 //! - commit-4: after a failed log write nothing is written any more, and nobody is told otherwise.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::batch::Batch;
+use crate::budget::MemoryBudget;
 use crate::error::{Error, Result};
 use crate::key::SeqNo;
 use crate::options::Durability;
 use crate::plant::{Plant, is_planted};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::ticket::{GroupOutcome, Ticket};
-use crate::wal::{Frame, LogWriter};
+use crate::wal::Frame;
 
 /// A group is closed at this many bytes, or what a segment takes; one larger batch is a group of its own.
 const GROUP_LEN_MAX: usize = 1 << 20;
@@ -42,12 +44,16 @@ pub(crate) struct Group {
 
 /// What the pipeline needs of the store around it. Called by the token's holder only.
 pub(crate) trait CommitTarget {
+    /// The log, held.
+    type Log<'a>
+    where
+        Self: 'a;
     /// Gives the log, in a segment that has room for the frame. Nothing is written yet.
-    fn make_room(&self, frame: &Frame) -> Result<MutexGuard<'_, LogWriter>>;
+    fn make_room(&self, frame: &Frame) -> Result<Self::Log<'_>>;
     /// Writes the frame and, where asked, makes it durable with everything before it.
     fn append(
         &self,
-        log: MutexGuard<'_, LogWriter>,
+        log: Self::Log<'_>,
         frame: &mut Frame,
         first_seq: SeqNo,
         durability: Durability,
@@ -70,6 +76,8 @@ pub(crate) struct CommitQueue {
     published: AtomicU64,
     /// Whether a log thread serves the queue.
     has_thread: bool,
+    /// Groups are part of it, from when they are opened.
+    budget: Arc<MemoryBudget>,
 }
 
 #[derive(Debug)]
@@ -103,7 +111,12 @@ impl std::fmt::Debug for Group {
 
 impl CommitQueue {
     /// A pipeline whose next change is `next_seq`; a frame of the log takes `payload_len_max` bytes.
-    pub(crate) fn new(next_seq: SeqNo, has_thread: bool, payload_len_max: usize) -> Self {
+    pub(crate) fn new(
+        next_seq: SeqNo,
+        has_thread: bool,
+        payload_len_max: usize,
+        budget: Arc<MemoryBudget>,
+    ) -> Self {
         let queue = Queue {
             groups: VecDeque::new(),
             token_taken: false,
@@ -120,6 +133,7 @@ impl CommitQueue {
             next_seq: AtomicU64::new(next_seq.get()),
             published: AtomicU64::new(next_seq.get() - 1),
             has_thread,
+            budget,
         }
     }
 
@@ -134,7 +148,7 @@ impl CommitQueue {
         if queue.groups.len() >= GROUPS_MAX {
             return Err(Error::Stalled);
         }
-        let ticket = queue.push(batch, durability)?;
+        let ticket = queue.push(batch, durability, &self.budget)?;
         let wake = !queue.token_taken;
         drop(queue);
         if wake {
@@ -151,7 +165,7 @@ impl CommitQueue {
         target: &impl CommitTarget,
     ) -> Result<SeqNo> {
         let mut queue = self.lock();
-        let ticket = queue.push(batch, durability)?;
+        let ticket = queue.push(batch, durability, &self.budget)?;
         let inline = queue.token_is_free()
             && (!self.has_thread || durability == Durability::Buffered || queue.last_members <= 1);
         if inline {
@@ -366,7 +380,12 @@ impl Queue {
     }
 
     /// Adds a batch to the last group, or opens one.
-    fn push(&mut self, batch: &Batch, durability: Durability) -> Result<Ticket> {
+    fn push(
+        &mut self,
+        batch: &Batch,
+        durability: Durability,
+        budget: &Arc<MemoryBudget>,
+    ) -> Result<Ticket> {
         if self.closed {
             return Err(Error::Closed);
         }
@@ -380,7 +399,7 @@ impl Queue {
         });
         if full {
             self.groups.push_back(Group {
-                frame: self.spare.take().unwrap_or_else(Frame::new),
+                frame: (self.spare.take()).unwrap_or_else(|| Frame::within(budget)),
                 durability: Durability::Buffered,
                 members: 0,
                 outcome: Arc::default(),
@@ -435,3 +454,6 @@ impl Drop for Token<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -488,3 +488,6 @@ impl fmt::Debug for Keyspace {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

@@ -153,6 +153,7 @@ pub(crate) fn open(
             next_seq,
             has_log_thread,
             payload_len_max(options.log_segment_len),
+            Arc::clone(&budget),
         ),
         log: LogWriter::new(segment, recovered.end, next_seq),
         options,

@@ -422,6 +422,8 @@ impl fmt::Debug for Store {
 }
 
 impl CommitTarget for Store {
+    type Log<'a> = MutexGuard<'a, LogWriter>;
+
     fn make_room(&self, frame: &Frame) -> Result<MutexGuard<'_, LogWriter>> {
         self.check_writable()?;
         loop {

@@ -1,4 +1,5 @@
-//! The primitives of our lock-free code: the standard ones, or those of a model checker.
+//! The primitives of code whose interleavings are checked: the standard ones, or those of a model
+//! checker.
 //!
 //! Built with `RUSTFLAGS='--cfg shuttle'`, every operation on them is a place where the checker may
 //! switch to another thread. Only such modules import from here.
@@ -6,11 +7,13 @@
 #[cfg(not(shuttle))]
 pub(crate) use std::{
     hint,
-    sync::{Mutex, MutexGuard, atomic},
+    sync::{Condvar, Mutex, MutexGuard, atomic},
+    thread,
 };
 
 #[cfg(shuttle)]
 pub(crate) use shuttle::{
     hint,
-    sync::{Mutex, MutexGuard, atomic},
+    sync::{Condvar, Mutex, MutexGuard, atomic},
+    thread,
 };

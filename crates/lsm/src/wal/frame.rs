@@ -3,8 +3,11 @@
 //! Room for the header stands before the payload, and memory begins on a page: the group is
 //! written as it lies, without another copy.
 
+use std::sync::Arc;
+
 use super::format::{FRAME_HEADER_LEN, FrameHeader, PAGE_LEN};
 use crate::batch::BatchReader;
+use crate::budget::{Consumer, MemoryBudget, Reservation, allocated_len};
 
 /// Memory that [`Frame::clear`] keeps for the next group.
 const KEPT_LEN: usize = 1 << 20;
@@ -17,6 +20,8 @@ pub(crate) struct Frame {
     /// Bytes in use: the header's room and the payload.
     len: usize,
     count: u32,
+    /// `None`: it does not live long enough to count.
+    reserved: Option<Reservation>,
 }
 
 impl Frame {
@@ -25,7 +30,16 @@ impl Frame {
             memory: PageAligned::new(INITIAL_LEN),
             len: FRAME_HEADER_LEN,
             count: 0,
+            reserved: None,
         }
+    }
+
+    /// A group whose memory is part of `budget`.
+    pub(crate) fn within(budget: &Arc<MemoryBudget>) -> Self {
+        let mut frame = Self::new();
+        let bytes = frame.memory.allocated();
+        frame.reserved = Some(budget.reserve(Consumer::LogBuffers, bytes));
+        frame
     }
 
     /// Adds an encoded batch of `count` entries.
@@ -55,7 +69,7 @@ impl Frame {
         self.len = FRAME_HEADER_LEN;
         self.count = 0;
         if self.memory.len() > KEPT_LEN {
-            self.memory = PageAligned::new(KEPT_LEN);
+            self.replace_memory(PageAligned::new(KEPT_LEN));
         }
     }
 
@@ -83,7 +97,14 @@ impl Frame {
         if len > self.memory.len() {
             let mut larger = PageAligned::new(len.max(2 * self.memory.len()));
             larger.bytes_mut()[..self.len].copy_from_slice(&self.memory.bytes()[..self.len]);
-            self.memory = larger;
+            self.replace_memory(larger);
+        }
+    }
+
+    fn replace_memory(&mut self, memory: PageAligned) {
+        self.memory = memory;
+        if let Some(reserved) = &mut self.reserved {
+            reserved.set(self.memory.allocated());
         }
     }
 }
@@ -106,6 +127,10 @@ impl PageAligned {
 
     fn len(&self) -> usize {
         self.memory.len() - PAGE_LEN
+    }
+
+    fn allocated(&self) -> usize {
+        allocated_len(self.memory.len())
     }
 
     fn bytes(&self) -> &[u8] {
@@ -172,9 +197,17 @@ mod tests {
 
     #[test]
     fn a_large_group_gives_its_memory_back() {
-        let mut frame = Frame::new();
+        let cache = crate::cache::BlockCache::<()>::new(0);
+        let budget = MemoryBudget::new(64 << 20, cache);
+        let reserved = || budget.usage()[Consumer::LogBuffers as usize].1;
+        let mut frame = Frame::within(&budget);
+        assert!(reserved() >= INITIAL_LEN);
         frame.push(&vec![0; 8 << 20], 1);
+        assert!(reserved() > 8 << 20);
         frame.clear();
         assert_eq!(frame.memory.len(), KEPT_LEN);
+        assert_eq!(reserved(), frame.memory.allocated());
+        drop(frame);
+        assert_eq!(reserved(), 0);
     }
 }

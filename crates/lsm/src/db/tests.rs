@@ -1,0 +1,36 @@
+use ringwood_env::faulty::{Class, Delay, Operation};
+use ringwood_env::{FaultPlan, FaultyDisk};
+
+use super::*;
+
+#[test]
+fn one_segment_is_prepared_at_a_time() {
+    let disk = FaultyDisk::new(0);
+    let db = Db::open(Options {
+        memory_budget: 1 << 20,
+        log_segment_len: 16 << 10,
+        threads: 0,
+        disk: Arc::new(disk.clone()),
+        ..Options::new("store")
+    });
+    let db = db.unwrap();
+    assert_eq!(db.statistics().log_segments, 1);
+    // Slow enough for all to come while the first is at it.
+    let slow = Delay {
+        on: Class::Only(Operation::Sync),
+        chance: 1.0,
+        by: Duration::from_millis(30),
+    };
+    disk.set_plan(FaultPlan {
+        delays: vec![slow],
+        ..FaultPlan::default()
+    });
+    disk.on_delay(std::thread::sleep);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| db.inner.store.prepare_spare().unwrap());
+        }
+    });
+    let made = db.statistics().log_segments;
+    assert_eq!(made, 2, "the others waited for the one in the making");
+}
