@@ -177,6 +177,43 @@ fn a_file_cut_short_or_missing_gives_an_error_or_the_right_answer() {
     assert!(tally.of(Outcome::RefusedToOpen) > 0 && tally.of(Outcome::ReadFailed) > 0);
 }
 
+/// As a restored backup of half a directory leaves it, or a disk that lost writes it had confirmed.
+#[test]
+fn an_older_copy_of_any_file_gives_an_error_or_the_right_answer() {
+    let (disk, expected) = closed_store();
+    let mut older = files(&disk);
+    let db = Db::open(options(&disk)).unwrap();
+    let first = db.keyspace("plain").unwrap();
+    first.put(b"last", b"of all", Durability::Synced).unwrap();
+    older.extend(files(&disk));
+    let mut newer = expected;
+    for (round, (name, model)) in newer.iter_mut().enumerate() {
+        let keyspace = db.keyspace(name).unwrap();
+        for i in (0..store_kit::KEYS).step_by(7) {
+            let (key, value) = (store_kit::key(i), store_kit::value(i, 99));
+            keyspace.put(&key, &value, Durability::Synced).unwrap();
+            model.insert(key, value);
+        }
+        if round == 0 {
+            db.flush().unwrap();
+            keyspace.compact().unwrap();
+        }
+    }
+    db.close().unwrap();
+    let mut tally = Tally::default();
+    for (path, bytes) in older {
+        if disk.read_file(&path).is_none_or(|newer| newer == bytes) {
+            continue;
+        }
+        let image = disk.image(0);
+        image.write_file(&path, bytes);
+        let outcome = examine(&image, &newer, &format_args!("an older {path}"));
+        tally.count(&path, outcome);
+    }
+    println!("older copies of single files:\n{tally}");
+    assert!(tally.of(Outcome::RefusedToOpen) >= 2, "manifest and log");
+}
+
 #[test]
 fn tables_that_changed_places_are_found() {
     let (disk, expected) = closed_store();

@@ -5,9 +5,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ringwood_env::faulty::{Class, Failure, Fault};
-use ringwood_env::{CrashMode, FaultPlan, FaultyDisk};
-use ringwood_lsm::{Batch, Db, Durability, KeyspaceOptions, Options};
+use ringwood_env::faulty::{Class, Failure, Fault, Operation};
+use ringwood_env::{CrashMode, FaultPlan, FaultyDisk, ManualClock};
+use ringwood_lsm::{Batch, Db, Durability, Error, KeyspaceOptions, Options, ReadOptions, ReadTier};
 
 fn options(disk: &FaultyDisk) -> Options {
     Options {
@@ -168,5 +168,123 @@ fn what_a_failed_sync_left_in_the_cache_is_made_durable_by_the_next_process() {
             std::mem::forget(db);
             disk = after_a_crash(&disk);
         }
+    }
+}
+
+/// Logs whose changes are all in tables go at the next open, without a flush.
+#[test]
+fn a_store_does_not_grow_by_being_opened() {
+    let mut disk = FaultyDisk::new(0);
+    let db = Db::open(options(&disk)).unwrap();
+    let space = db
+        .create_keyspace("data", KeyspaceOptions::default())
+        .unwrap();
+    space.put(b"key", b"value", Durability::Synced).unwrap();
+    db.flush().unwrap();
+    std::mem::forget((db, space));
+    for _ in 0..20 {
+        disk = after_a_crash(&disk);
+        let db = Db::open(options(&disk)).unwrap();
+        assert_eq!(db.statistics().log_segments, 1);
+        let logs = disk
+            .paths()
+            .into_iter()
+            .filter(|path| path.ends_with(".log"));
+        assert!(logs.count() <= 3, "{:?}", disk.paths());
+        std::mem::forget(db);
+    }
+}
+
+#[test]
+fn a_directory_that_takes_no_change_is_an_error_and_stays_as_it_is() {
+    let disk = FaultyDisk::new(0);
+    let db = Db::open(options(&disk)).unwrap();
+    db.create_keyspace("data", KeyspaceOptions::default())
+        .unwrap();
+    db.close().unwrap();
+    let before = disk.durable_snapshot();
+    let denied = |on| Failure::for_good(on, 1, Fault::Denied);
+    let all = [Class::Names, Class::Writes, Class::Only(Operation::Lock)];
+    for first in 0..all.len() {
+        disk.set_plan(FaultPlan {
+            failures: all[first..].iter().copied().map(denied).collect(),
+            ..FaultPlan::default()
+        });
+        let error = Db::open(options(&disk)).unwrap_err();
+        assert!(error.to_string().contains("store"), "{error}");
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+        assert_eq!(disk.durable_snapshot(), before);
+    }
+    disk.set_plan(FaultPlan::default());
+    assert_eq!(Db::open(options(&disk)).unwrap().keyspaces(), ["data"]);
+}
+
+/// expiry-1: nothing is written after the key expired, but somebody was told.
+#[test]
+fn a_key_that_a_reader_saw_expire_does_not_come_back() {
+    const START: u64 = 1_700_000_000_000;
+    for way in 0..3 {
+        let (disk, clock) = (FaultyDisk::new(0), Arc::new(ManualClock::new(START)));
+        let with_clock = |disk: &FaultyDisk| Options {
+            clock: Arc::clone(&clock) as _,
+            ..options(disk)
+        };
+        let db = Db::open(with_clock(&disk)).unwrap();
+        let space = db
+            .create_keyspace("data", KeyspaceOptions::default())
+            .unwrap();
+        space
+            .put_expiring(b"key", b"value", START + 5000, Durability::Synced)
+            .unwrap();
+        clock.set_wall(START + 5000);
+        let memory = ReadOptions {
+            tier: ReadTier::Memory,
+            ..ReadOptions::default()
+        };
+        let not_yet = space.get_with(b"key", &memory);
+        assert!(matches!(not_yet, Err(Error::WouldBlock)), "{not_yet:?}");
+        match way {
+            0 => assert!(space.get(b"key").unwrap().is_none()),
+            1 => {
+                let all = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+                let mut iter = space.range(all, &ReadOptions::default()).unwrap();
+                iter.seek_to_first().unwrap();
+                assert!(!iter.valid());
+            }
+            _ => assert!(db.has_expired(START + 5000, db.now()).unwrap()),
+        }
+        let calls = disk.operations();
+        assert!(space.get_with(b"key", &memory).unwrap().is_none());
+        assert_eq!(disk.operations(), calls, "noted once");
+
+        let disk = after_a_crash(&disk);
+        clock.set_wall(START - 1000);
+        let db = Db::open(with_clock(&disk)).unwrap();
+        let space = db.keyspace("data").unwrap();
+        assert!(space.get(b"key").unwrap().is_none(), "way {way}");
+    }
+}
+
+/// expiry-1: a store that cannot note it says so, unless there is merely no room.
+#[test]
+fn that_a_key_has_expired_is_not_told_where_it_cannot_be_noted() {
+    const START: u64 = 1_700_000_000_000;
+    for (fault, told) in [(Fault::Io, false), (Fault::NoSpace, true)] {
+        let (disk, clock) = (FaultyDisk::new(0), Arc::new(ManualClock::new(START)));
+        let db = Db::open(Options {
+            clock: Arc::clone(&clock) as _,
+            ..options(&disk)
+        });
+        let db = db.unwrap();
+        let space = db
+            .create_keyspace("data", KeyspaceOptions::default())
+            .unwrap();
+        space
+            .put_expiring(b"key", b"value", START + 5000, Durability::Synced)
+            .unwrap();
+        clock.set_wall(START + 5000);
+        let fails = Failure::for_good(Class::Only(Operation::Write), 1, fault);
+        disk.set_plan(FaultPlan::fail(fails));
+        assert_eq!(space.get(b"key").is_ok(), told);
     }
 }

@@ -81,6 +81,8 @@ pub enum Fault {
     Io,
     /// `ENOSPC`: the device is full.
     NoSpace,
+    /// `EACCES`: the user may not.
+    Denied,
 }
 
 impl From<Fault> for io::Error {
@@ -88,6 +90,7 @@ impl From<Fault> for io::Error {
         match fault {
             Fault::Io => rustix::io::Errno::IO.into(),
             Fault::NoSpace => rustix::io::Errno::NOSPC.into(),
+            Fault::Denied => rustix::io::Errno::ACCESS.into(),
         }
     }
 }

@@ -420,6 +420,44 @@ fn a_full_disk_refuses_a_change_and_takes_it_later() {
     assert_eq!(show(reopened.state()), show(manifest.state()));
 }
 
+/// The checkpoint that a torn tail asks for meets a full disk in each of its calls.
+#[test]
+fn a_disk_that_fills_up_in_a_checkpoint_leaves_the_old_file_in_force() {
+    let here = Path::new("");
+    let mut refused = 0;
+    for n in 1..20 {
+        let disk = FaultyDisk::new(n);
+        let mut manifest = Manifest::create(Arc::new(disk.clone()), here, 1).unwrap();
+        manifest.append(&[create_keyspace()]).unwrap();
+        let path = manifest.path.clone();
+        let torn = [&disk.read_file(&path).unwrap()[..], b"torn"].concat();
+        disk.write_file(&path, torn);
+        let mut manifest = Manifest::open(Arc::new(disk.clone()), here).unwrap();
+        assert!(manifest.wants_checkpoint());
+        let before = show(manifest.state());
+
+        let full = Failure::once(Class::Any, n, Fault::NoSpace);
+        disk.set_plan(FaultPlan::fail(full));
+        let appended = manifest.append(&[add(11)]);
+        disk.set_plan(FaultPlan::default());
+        let Err(error) = appended else {
+            assert_ne!(manifest.path, path, "the call was none of the checkpoint's");
+            continue;
+        };
+        assert!(error.is_disk_full(), "{error}");
+        if manifest.has_failed() {
+            continue; // a sync of the directory, or the switch: the outcome is open
+        }
+        refused += 1;
+        assert_eq!((show(manifest.state()), &manifest.path), (before, &path));
+        manifest.append(&[add(11)]).unwrap();
+        disk.crash(CrashMode::LoseAll);
+        let reopened = Manifest::open(Arc::new(disk), here).unwrap();
+        assert_eq!(show(reopened.state()), show(manifest.state()));
+    }
+    assert!(refused >= 4, "{refused}");
+}
+
 #[test]
 fn manifest_2_after_a_failed_sync_nothing_is_taken_and_what_is_opened_stays() {
     for seed in 0..50 {
