@@ -218,12 +218,20 @@ pub(crate) fn lock_directory(disk: &dyn Disk, options: &Options) -> Result<Box<d
 pub(crate) fn create_directory(disk: &dyn Disk, path: &Path) -> Result<()> {
     // ORDER: a name is durable before anything is put below it; so what a run that was stopped here
     // left unsure is empty.
-    let is_unsure = |path: &&Path| match disk.read_dir(path) {
-        Ok(entries) => entries.is_empty(),
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    let is_unsure = |path: &Path| match disk.read_dir(path) {
+        Ok(entries) => Ok(entries.is_empty()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        // Somebody else's, with something in it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+        Err(error) => Err(Error::io("list", path, error)),
     };
-    let named = path.ancestors().filter(|path| !path.as_os_str().is_empty());
-    let unsure: Vec<&Path> = named.take_while(is_unsure).collect();
+    let mut unsure = Vec::new();
+    for path in path.ancestors().filter(|path| !path.as_os_str().is_empty()) {
+        if !is_unsure(path)? {
+            break;
+        }
+        unsure.push(path);
+    }
     unsure.into_iter().rev().try_for_each(|path| {
         disk.create_dir_all(path)
             .map_err(|error| Error::io("create", path, error))?;

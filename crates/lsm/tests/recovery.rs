@@ -114,6 +114,27 @@ fn a_checkpoint_in_a_new_directory_below_a_new_one_survives_a_crash() {
     assert_eq!(Db::open(copy).unwrap().keyspaces(), ["data"]);
 }
 
+/// A directory that could not be listed was taken for one that has a durable name.
+#[test]
+fn a_checkpoint_that_was_made_beside_a_failed_read_survives_a_crash() {
+    for nth in 1..12 {
+        let disk = FaultyDisk::new(nth);
+        let db = Db::open(options(&disk)).unwrap();
+        db.create_keyspace("data", KeyspaceOptions::default())
+            .unwrap();
+        disk.set_plan(FaultPlan::fail(Failure::once(Class::Reads, nth, Fault::Io)));
+        if db.checkpoint(Path::new("copies/of/today")).is_ok() {
+            let disk = after_a_crash(&disk);
+            let copy = Options {
+                create: false,
+                path: "copies/of/today".into(),
+                ..options(&disk)
+            };
+            assert_eq!(Db::open(copy).unwrap().keyspaces(), ["data"], "read {nth}");
+        }
+    }
+}
+
 #[test]
 fn an_end_mark_whose_write_failed_is_made_durable_before_it_is_relied_upon() {
     let disk = FaultyDisk::new(0);
