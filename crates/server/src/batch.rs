@@ -141,7 +141,7 @@ fn describe(item: &Item, result: Result<KeyReply>, now: UnixMillis) -> ItemReply
                 let wanted = item.encoding.unwrap_or(Encoding::Base64);
                 return ItemReply::Found {
                     status: "found",
-                    entry: EntryReply::new(&key, &entry, wanted, now),
+                    entry: EntryReply::new(&key, entry, wanted, now),
                 };
             }
             written => match WriteReply::new(&key, written) {

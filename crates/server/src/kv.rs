@@ -33,7 +33,7 @@ pub(crate) async fn get(mut call: Call<'_>) -> Result<FullResponse> {
                 let detail = "ask for it without encoding=utf8, or raw below /kv/";
                 return Err(Problem::new(Code::ValueNotUtf8, detail));
             }
-            let reply = EntryReply::new(&key, &entry, wanted, now);
+            let reply = EntryReply::new(&key, entry, wanted, now);
             Ok(json::respond(StatusCode::OK, &reply))
         }
         _ => Err(misfit()),
@@ -145,15 +145,19 @@ pub(crate) async fn scan(mut call: Call<'_>) -> Result<FullResponse> {
     let Reply::Page(page) = call.app.finish(step).await? else {
         return Err(misfit());
     };
-    let item = |found: &ringwood_node::PageEntry| match &found.entry {
+    let item = |found: ringwood_node::PageEntry| match found.entry {
         Some(entry) => EntryReply::new(&found.key, entry, wanted, now),
         None => EntryReply::key(&found.key),
     };
     let reply = PageReply {
-        items: page.entries.iter().map(item).collect(),
+        items: page.entries.into_iter().map(item).collect(),
         cursor: page.cursor,
     };
-    Ok(json::respond(StatusCode::OK, &reply))
+    Ok(json::respond_of_len(
+        StatusCode::OK,
+        &reply,
+        reply.text_len(),
+    ))
 }
 
 #[cfg(test)]
