@@ -39,6 +39,25 @@ pub(crate) struct TableMeta {
 }
 
 impl TableMeta {
+    /// A table without entries.
+    pub(super) fn empty(number: FileNumber, created_at_ms: u64) -> Self {
+        Self {
+            number,
+            len: 0,
+            smallest: Vec::new(),
+            largest: Vec::new(),
+            first_seq: SeqNo::MAX,
+            last_seq: SeqNo::ZERO,
+            entries: 0,
+            deletes: 0,
+            range_deletes: 0,
+            deadlines: None,
+            raw_key_len: 0,
+            raw_value_len: 0,
+            created_at_ms,
+        }
+    }
+
     pub(crate) fn smallest(&self) -> InternalKey<'_> {
         InternalKey::decode(&self.smallest).expect("bounds are checked when they are read")
     }

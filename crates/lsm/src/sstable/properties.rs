@@ -88,19 +88,8 @@ impl TableProperties {
     pub(super) fn emptied(&self) -> Self {
         Self {
             meta: TableMeta {
-                number: self.meta.number,
                 len: self.meta.len,
-                smallest: Vec::new(),
-                largest: Vec::new(),
-                first_seq: SeqNo::MAX,
-                last_seq: SeqNo::ZERO,
-                entries: 0,
-                deletes: 0,
-                range_deletes: 0,
-                deadlines: None,
-                raw_key_len: 0,
-                raw_value_len: 0,
-                created_at_ms: self.meta.created_at_ms,
+                ..TableMeta::empty(self.meta.number, self.meta.created_at_ms)
             },
             data_blocks: 0,
             data_len: 0,

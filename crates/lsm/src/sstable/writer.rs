@@ -24,7 +24,7 @@ use super::properties::TableProperties;
 use super::tombstones::encode_tombstones;
 use crate::error::{Error, Result};
 use crate::files::FileNumber;
-use crate::key::{InternalKey, SeqNo};
+use crate::key::InternalKey;
 use crate::options::{Compression, KeyspaceOptions};
 use crate::range_tombstone::RangeTombstone;
 
@@ -324,21 +324,7 @@ fn last_key(user: &[u8], trailer: u64) -> InternalKey<'_> {
 
 fn no_entries(number: FileNumber, options: &TableOptions, created_at_ms: u64) -> TableProperties {
     TableProperties {
-        meta: TableMeta {
-            number,
-            len: 0,
-            smallest: Vec::new(),
-            largest: Vec::new(),
-            first_seq: SeqNo::MAX,
-            last_seq: SeqNo::ZERO,
-            entries: 0,
-            deletes: 0,
-            range_deletes: 0,
-            deadlines: None,
-            raw_key_len: 0,
-            raw_value_len: 0,
-            created_at_ms,
-        },
+        meta: TableMeta::empty(number, created_at_ms),
         owner: options.owner.clone(),
         data_blocks: 0,
         data_len: 0,
