@@ -1,5 +1,7 @@
 use ringwood_env::RealDisk;
-use ringwood_env::faulty::{Class, CrashMode, Failure, Fault, FaultPlan, FaultyDisk, Operation};
+use ringwood_env::faulty::{
+    Class, CrashMode, Failure, Fault, FaultPlan, FaultyDisk, Operation, TraceEntry,
+};
 
 use super::*;
 use crate::batch::KeyspaceId;
@@ -446,7 +448,12 @@ fn a_disk_that_fills_up_in_a_checkpoint_leaves_the_old_file_in_force() {
         };
         assert!(error.is_disk_full(), "{error}");
         if manifest.has_failed() {
-            continue; // a sync of the directory, or the switch: the outcome is open
+            let trace = disk.trace();
+            let is_full = |call: &&TraceEntry| call.outcome == Err(io::ErrorKind::StorageFull);
+            let failed = trace.iter().find(is_full).unwrap();
+            let switch = [Operation::Rename, Operation::SyncDir];
+            assert!(switch.contains(&failed.operation), "{failed}");
+            continue; // the outcome is open
         }
         refused += 1;
         assert_eq!((show(manifest.state()), &manifest.path), (before, &path));
