@@ -44,12 +44,12 @@ enum Action {
         /// Only these engines.
         #[arg(long, value_enum, value_delimiter = ',')]
         engines: Option<Vec<EngineName>>,
-        /// Where databases are made; removed afterwards. Default: a directory beside the results.
+        /// Where databases are made; removed afterwards.
         #[arg(long)]
         scratch: Option<PathBuf>,
-        /// Where results go.
-        #[arg(long, default_value = "../docs/benchmarks")]
-        out: PathBuf,
+        /// The directory of the documents: results go to `benchmarks.md` and `benchmarks/` in it.
+        #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"))]
+        docs: PathBuf,
     },
     /// Loads, compacts, scans and reads five million pairs within 512 MiB and prints the peak RSS.
     Memory {
@@ -90,9 +90,9 @@ fn main() -> Result<()> {
             only,
             engines,
             scratch,
-            out,
+            docs,
         } => {
-            let scratch = scratch.unwrap_or_else(|| out.join("scratch"));
+            let scratch = scratch.unwrap_or_else(|| PathBuf::from("target/engines-scratch"));
             let engines = engines.unwrap_or_else(|| EngineName::ALL.to_vec());
             let mut run = Run::begin(rounds, entries);
             for row in Row::all().filter(|row| matches(row, only.as_deref())) {
@@ -107,7 +107,7 @@ fn main() -> Result<()> {
                 }
             }
             std::fs::remove_dir_all(&scratch).ok();
-            run.write(&out)
+            run.keep(&docs)
         }
         Action::Memory {
             entries,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
+use ringwood_bench_report::{machine, median, number};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::EngineName;
@@ -98,22 +99,21 @@ impl Run {
             .push(measured);
     }
 
-    pub fn write(&self, out: &Path) -> Result<()> {
-        std::fs::create_dir_all(out)?;
-        std::fs::write(
-            out.join("engines.json"),
-            serde_json::to_string_pretty(self)? + "\n",
-        )?;
-        std::fs::write(out.join("engines.md"), self.page())?;
-        std::fs::write(out.join("engines.svg"), self.plot())?;
-        println!("{}", self.page());
+    /// Prints the table, and keeps it, its figures and a plot among the documents in `docs`.
+    pub fn keep(&self, docs: &Path) -> Result<()> {
+        println!("{}", self.table());
+        let section = format!(
+            "{}\n![Ringwood against RocksDB](benchmarks/engines.svg)\n",
+            self.table()
+        );
+        ringwood_bench_report::keep(docs, "engines", self, &section)?;
+        std::fs::write(docs.join("benchmarks/engines.svg"), self.plot())?;
         Ok(())
     }
 
-    fn page(&self) -> String {
+    fn table(&self) -> String {
         let mut page = format!(
-            "<!-- Made by `cargo run --release -- engines` in bench/; do not edit. -->\n\
-             {} entries of 1,000 B, {} rounds, medians; {}.\n\n\
+            "{} entries of 1,000 B, {} rounds, medians; {}.\n\n\
              | row | unit | Ringwood | RocksDB | fjall | Ringwood / RocksDB |\n|---|---|---|---|---|---|\n",
             self.entries, self.rounds, self.machine
         );
@@ -187,38 +187,11 @@ impl Run {
 
 impl RowResult {
     fn median(&self, engine: EngineName) -> Option<f64> {
-        let mut figures: Vec<_> = self
-            .rounds
-            .get(&engine.to_string())?
-            .iter()
-            .map(|one| one.figure)
-            .collect();
-        figures.sort_by(f64::total_cmp);
-        Some(figures[figures.len() / 2])
+        let rounds = self.rounds.get(&engine.to_string())?;
+        Some(median(rounds.iter().map(|one| one.figure).collect()))
     }
 
     fn ratio(&self) -> Option<f64> {
         Some(self.median(EngineName::Ringwood)? / self.median(EngineName::Rocksdb)?)
     }
-}
-
-fn number(figure: f64) -> String {
-    match figure {
-        f if f >= 100_000.0 => format!("{:.0}k", f / 1e3),
-        f if f >= 10_000.0 => format!("{:.1}k", f / 1e3),
-        f if f >= 100.0 => format!("{f:.0}"),
-        f => format!("{f:.2}"),
-    }
-}
-
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib: u64 = memory
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))
-        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
-        .unwrap_or(0);
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores, {} GiB, Linux {}", kib >> 20, kernel.trim())
 }

@@ -43,9 +43,9 @@ struct Arguments {
     /// Where data is kept while measuring: a disk like the one that is meant.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     directory: PathBuf,
-    /// The result.
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/benchmarks/http.json"))]
-    out: PathBuf,
+    /// The directory of the documents: results go to `benchmarks.md` and `benchmarks/` in it.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"))]
+    docs: PathBuf,
 }
 
 fn main() -> Result<()> {
@@ -62,8 +62,7 @@ fn main() -> Result<()> {
     drop(pair);
     let pages = measure_pages(&ringwood, &arguments)?;
     let report = report::Report::new(&arguments, rows, pages);
-    println!("{}", report.summary());
-    report.write(&arguments.out)
+    report.keep(&arguments.docs)
 }
 
 /// Ranges are measured in a store that holds nothing else.

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use ringwood_bench_report::{machine, median, number};
 use serde::Serialize;
 
 use crate::Arguments;
@@ -16,7 +17,6 @@ const PAGE_MOST_US: [f64; 2] = [2000.0, 500.0];
 #[derive(Serialize)]
 pub(crate) struct Report {
     machine: String,
-    processors: usize,
     rounds: usize,
     seconds: u64,
     rows: Vec<RowReport>,
@@ -39,7 +39,6 @@ impl Report {
     pub(crate) fn new(arguments: &Arguments, rows: Vec<Row>, pages: Vec<Pages>) -> Self {
         Self {
             machine: machine(),
-            processors: std::thread::available_parallelism().map_or(0, usize::from),
             rounds: arguments.rounds,
             seconds: arguments.seconds,
             rows: rows.into_iter().map(RowReport::new).collect(),
@@ -48,8 +47,12 @@ impl Report {
         }
     }
 
-    pub(crate) fn summary(&self) -> String {
-        let mut text = String::new();
+    pub(crate) fn table(&self) -> String {
+        let mut text = format!(
+            "{} rounds of {} s, medians; {}.\n\n\
+             | load | Ringwood | bare handler | ratio |\n|---|---|---|---|\n",
+            self.rounds, self.seconds, self.machine
+        );
         for RowReport {
             row,
             ringwood_median,
@@ -62,9 +65,12 @@ impl Report {
             let name = row.load.name;
             let _ = writeln!(
                 text,
-                "{name}: {ringwood_median:.0}/s of {bare_median:.0}/s, ratio {ratio:.3}{wanted}"
+                "| {name} | {}/s | {}/s | **{ratio:.2}**{wanted} |",
+                number(*ringwood_median),
+                number(*bare_median)
             );
         }
+        text.push_str("\n| a hundred entries of all partitions | p50 | p99 |\n|---|---|---|\n");
         for pages in &self.pages {
             let kind = if pages.keys_only {
                 "keys"
@@ -77,7 +83,7 @@ impl Report {
             ] {
                 let _ = writeln!(
                     text,
-                    "{which} page of 100 {kind}: p50 {:.0} µs, p99 {:.0} µs (at most {most:.0})",
+                    "| {which} page, {kind} | {:.0} µs | {:.0} µs (at most {most:.0}) |",
                     latencies.p50_us, latencies.p99_us
                 );
             }
@@ -85,13 +91,10 @@ impl Report {
         text
     }
 
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
-        let mut json = serde_json::to_vec_pretty(self)?;
-        json.push(b'\n');
-        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
+    /// Prints the tables, and keeps them and their figures among the documents in `docs`.
+    pub(crate) fn keep(&self, docs: &Path) -> Result<()> {
+        println!("{}", self.table());
+        ringwood_bench_report::keep(docs, "http", self, &self.table())
     }
 }
 
@@ -107,25 +110,4 @@ impl RowReport {
             ratio: median(ratios),
         }
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        _ if values.is_empty() => f64::NAN,
-        0 => (values[middle - 1] + values[middle]) / 2.0,
-        _ => values[middle],
-    }
-}
-
-fn machine() -> String {
-    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = about
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"));
-    model.map_or_else(
-        || "unknown".to_owned(),
-        |model| model.trim_start_matches([' ', '\t', ':']).to_owned(),
-    )
 }
