@@ -3,8 +3,8 @@
 //! How to read it: [`Server`] (in `server`) listens and stops; `connection` serves one stream and
 //! watches for clients that take too long; `router` takes a request to its answer, by the one table
 //! of routes in `route`. The handlers, below it, are `raw` (`/kv/…`), `kv`, `batch` and `namespaces`
-//! (`/v1/…`), `admin` (a node's upkeep) and `service` (health, metrics, description); what they have in common is in `call`,
-//! `request`, `body` and `json`, and `app` is what all connections share. `error` is the one table
+//! (`/v1/…`), `admin` (a node's upkeep) and `service` (health, metrics, description); what they have in
+//! common is in `call`, `request`, `body` and `json`, and `app` is what all connections share. `error` is the one table
 //! of everything that can go wrong.
 //!
 //! No framework: keys are bytes and stand in the path, which routers take for text; and a value in
