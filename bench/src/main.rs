@@ -7,7 +7,6 @@
 mod amplification;
 mod engine;
 mod memory;
-mod report;
 mod rows;
 mod workload;
 
@@ -16,9 +15,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use ringwood_bench_report::engines::{About, Measured, Run};
 
 use crate::engine::EngineName;
-use crate::report::{Measured, Run};
 use crate::rows::Row;
 
 #[derive(Parser)]
@@ -47,7 +46,7 @@ enum Action {
         /// Where databases are made; removed afterwards.
         #[arg(long)]
         scratch: Option<PathBuf>,
-        /// The directory of the documents: results go to `benchmarks.md` and `benchmarks/` in it.
+        /// The directory of the documents: results go to `benchmarks/` in it.
         #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"))]
         docs: PathBuf,
     },
@@ -102,12 +101,17 @@ fn main() -> Result<()> {
                         let engine = engines[(round + turn) % engines.len()];
                         let measured = in_child(engine, &row, entries, &scratch)?;
                         eprintln!("{:<22} {engine:<9} {}", row.name, measured.summary());
-                        run.add(&row, engine, measured);
+                        let about = About {
+                            name: row.name,
+                            unit: row.unit,
+                            more_is_better: row.more_is_better,
+                        };
+                        run.add(about, &engine.to_string(), measured);
                     }
                 }
             }
             std::fs::remove_dir_all(&scratch).ok();
-            run.keep(&docs)
+            ringwood_bench_report::keep(&docs, &run)
         }
         Action::Memory {
             entries,

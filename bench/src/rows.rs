@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
+use ringwood_bench_report::engines::Measured;
 
 use crate::amplification;
 use crate::engine::{Engine, EngineName};
-use crate::report::Measured;
 use crate::workload::{Draw, VALUE_LEN, Zipf, fill_value, missing_key, present_key, shuffled};
 
 const MIB: usize = 1 << 20;
@@ -166,6 +166,14 @@ fn user_bytes(entries: u64) -> f64 {
     (entries * (20 + VALUE_LEN as u64)) as f64
 }
 
+fn with_latency(mut measured: Measured, latency: &Histogram<u64>) -> Measured {
+    for (name, quantile) in [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999)] {
+        measured.detail(name, latency.value_at_quantile(quantile) as f64 / 1e3);
+    }
+    measured.detail("max_us", latency.max() as f64 / 1e3);
+    measured
+}
+
 fn timed(operations: u64, work: impl FnOnce() -> Result<()>) -> Result<Measured> {
     let begin = Instant::now();
     work()?;
@@ -222,7 +230,7 @@ fn point_reads(db: &dyn Engine, entries: u64, reads: u64, missing: bool) -> Resu
         }
         Ok(())
     })?;
-    Ok(measured.with_latency(&latency))
+    Ok(with_latency(measured, &latency))
 }
 
 fn cold_reads(engine: EngineName, entries: u64, reads: u64, directory: &Path) -> Result<Measured> {
@@ -242,7 +250,7 @@ fn cold_reads(engine: EngineName, entries: u64, reads: u64, directory: &Path) ->
         }
         Ok(())
     })?;
-    Ok(measured.with_latency(&latency))
+    Ok(with_latency(measured, &latency))
 }
 
 /// Needs root, and says so: without it "cold" would mean nothing.
@@ -285,7 +293,7 @@ fn durable_puts(engine: EngineName, directory: &Path, writers: u64) -> Result<Me
         Ok((all.len(), all))
     })?;
     let rate = done as f64 / begin.elapsed().as_secs_f64();
-    Ok(Measured::of(rate).with_latency(&latency))
+    Ok(with_latency(Measured::of(rate), &latency))
 }
 
 fn read_while_writing(engine: EngineName, entries: u64, directory: &Path) -> Result<Measured> {
@@ -318,7 +326,8 @@ fn read_while_writing(engine: EngineName, entries: u64, directory: &Path) -> Res
         let took = begin.elapsed().as_secs_f64();
         stop.store(true, Ordering::Relaxed);
         writer.join().expect("the writer panicked")?;
-        let mut measured = Measured::of(latency.len() as f64 / took).with_latency(&latency);
+        let rate = Measured::of(latency.len() as f64 / took);
+        let mut measured = with_latency(rate, &latency);
         measured.detail(
             "puts_per_second",
             written.load(Ordering::Relaxed) as f64 / took,

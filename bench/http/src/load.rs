@@ -4,36 +4,19 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde::{Deserialize, Serialize};
+use ringwood_bench_report::http::{Row, Wrk};
 
 use crate::client::Client;
 use crate::server::Server;
 use crate::{Arguments, pages};
 
-/// What `done.lua` prints.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(crate) struct Run {
-    requests: u64,
-    duration_us: u64,
-    errors: u64,
-    pub(crate) p50_us: u64,
-    pub(crate) p99_us: u64,
-}
-
-impl Run {
-    pub(crate) fn per_second(&self) -> f64 {
-        self.requests as f64 * 1e6 / self.duration_us as f64
-    }
-}
-
 /// One kind of load, and what is expected of it.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Load {
-    pub(crate) name: &'static str,
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    name: &'static str,
     connections: u32,
     /// The least share of the bare handler's requests per second; none where the row informs only.
-    pub(crate) least_ratio: Option<f64>,
-    #[serde(skip)]
+    least_ratio: Option<f64>,
     script: Script,
 }
 
@@ -84,15 +67,6 @@ pub(crate) struct Pair {
     pub(crate) bare: Server,
 }
 
-/// All rounds of one load.
-#[derive(Debug, Serialize)]
-pub(crate) struct Row {
-    #[serde(flatten)]
-    pub(crate) load: Load,
-    pub(crate) ringwood: Vec<Run>,
-    pub(crate) bare: Vec<Run>,
-}
-
 /// Measures every load.
 pub(crate) fn measure(pair: &Pair, arguments: &Arguments) -> Result<Vec<Row>> {
     let mut client = Client::connect(pair.ringwood.address())?;
@@ -101,20 +75,23 @@ pub(crate) fn measure(pair: &Pair, arguments: &Arguments) -> Result<Vec<Row>> {
         client.get(&format!("/kv/hot/{n:06}"))?;
     }
     drop(client);
-    let mut rows = Vec::from(LOADS.map(|load| Row {
-        load,
-        ringwood: Vec::new(),
-        bare: Vec::new(),
-    }));
+    let row = |load: &Load| Row::new(load.name, load.connections, load.least_ratio);
+    let mut rows = Vec::from(LOADS.each_ref().map(row));
     for round in 0..arguments.rounds {
-        for row in &mut rows {
-            measure_round(pair, row, round, arguments)?;
+        for (load, row) in LOADS.iter().zip(&mut rows) {
+            measure_round(pair, load, row, round, arguments)?;
         }
     }
     Ok(rows)
 }
 
-fn measure_round(pair: &Pair, row: &mut Row, round: usize, arguments: &Arguments) -> Result<()> {
+fn measure_round(
+    pair: &Pair,
+    load: &Load,
+    row: &mut Row,
+    round: usize,
+    arguments: &Arguments,
+) -> Result<()> {
     let order = match round % 2 {
         0 => [true, false],
         _ => [false, true],
@@ -124,12 +101,12 @@ fn measure_round(pair: &Pair, row: &mut Row, round: usize, arguments: &Arguments
             true => (&pair.ringwood, &mut row.ringwood),
             false => (&pair.bare, &mut row.bare),
         };
-        let run = wrk(server, row.load, round, arguments)
-            .with_context(|| format!("{}, round {round}", row.load.name))?;
+        let run = wrk(server, load, round, arguments)
+            .with_context(|| format!("{}, round {round}", load.name))?;
         runs.push(run);
     }
     let [ours, bare] = [&row.ringwood, &row.bare].map(|runs| runs[round].per_second());
-    let name = row.load.name;
+    let name = load.name;
     println!(
         "round {round}  {name}: {ours:.0}/s, bare {bare:.0}/s, {:.3}",
         ours / bare
@@ -137,7 +114,7 @@ fn measure_round(pair: &Pair, row: &mut Row, round: usize, arguments: &Arguments
     Ok(())
 }
 
-fn wrk(server: &Server, load: Load, round: usize, arguments: &Arguments) -> Result<Run> {
+fn wrk(server: &Server, load: &Load, round: usize, arguments: &Arguments) -> Result<Wrk> {
     let done = include_str!("done.lua");
     let (script, argument) = match load.script {
         Script::GetOne => (done.to_owned(), String::new()),
@@ -158,11 +135,11 @@ fn wrk(server: &Server, load: Load, round: usize, arguments: &Arguments) -> Resu
 
 fn run_wrk(
     server: &Server,
-    load: Load,
+    load: &Load,
     script: &Path,
     argument: &str,
     seconds: u64,
-) -> Result<Run> {
+) -> Result<Wrk> {
     let output = Command::new("wrk")
         .arg(format!("-t{}", load.connections.min(2)))
         .arg(format!("-c{}", load.connections))
@@ -179,7 +156,7 @@ fn run_wrk(
         .lines()
         .find_map(|line| line.strip_prefix("RESULT "))
         .with_context(complaint)?;
-    let run: Run = serde_json::from_str(line)?;
+    let run: Wrk = serde_json::from_str(line)?;
     ensure!(run.errors == 0 && run.requests > 0, "{}", complaint());
     Ok(run)
 }

@@ -5,19 +5,18 @@
 //! ```
 //!
 //! How to read it: `server` builds and starts the two programs, `load` drives them with `wrk` in
-//! alternating rounds and the same options, `pages` measures ranges with a client of its own, and
-//! `report` keeps what came out as JSON.
+//! alternating rounds and the same options, and `pages` measures ranges with a client of its own.
 
 mod client;
 mod load;
 mod pages;
-mod report;
 mod server;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use ringwood_bench_report::http::{Pages, Run};
 
 use crate::client::Client;
 use crate::server::{Program, Server};
@@ -43,7 +42,7 @@ struct Arguments {
     /// Where data is kept while measuring: a disk like the one that is meant.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     directory: PathBuf,
-    /// The directory of the documents: results go to `benchmarks.md` and `benchmarks/` in it.
+    /// The directory of the documents: results go to `benchmarks/` in it.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"))]
     docs: PathBuf,
 }
@@ -61,12 +60,12 @@ fn main() -> Result<()> {
     let rows = load::measure(&pair, &arguments)?;
     drop(pair);
     let pages = measure_pages(&ringwood, &arguments)?;
-    let report = report::Report::new(&arguments, rows, pages);
-    report.keep(&arguments.docs)
+    let run = Run::new(arguments.rounds, arguments.seconds, rows, pages);
+    ringwood_bench_report::keep(&arguments.docs, &run)
 }
 
 /// Ranges are measured in a store that holds nothing else.
-fn measure_pages(ringwood: &Path, arguments: &Arguments) -> Result<Vec<pages::Pages>> {
+fn measure_pages(ringwood: &Path, arguments: &Arguments) -> Result<Vec<Pages>> {
     let data = tempfile::tempdir_in(&arguments.directory)?;
     let server = Server::start(Program::Ringwood, ringwood, data.path())?;
     let mut client = Client::connect(server.address())?;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use serde::Serialize;
+use ringwood_bench_report::http::{Latencies, Pages};
 use serde_json::{Value, json};
 
 use crate::Arguments;
@@ -12,36 +12,6 @@ use crate::client::Client;
 const PAGE_LEN: usize = 100;
 const VALUE_LEN: usize = 1024;
 const FILL_BATCH: usize = 500;
-
-/// Latencies in microseconds.
-#[derive(Debug, Serialize)]
-pub(crate) struct Latencies {
-    pub(crate) p50_us: f64,
-    pub(crate) p99_us: f64,
-    max_us: f64,
-}
-
-impl Latencies {
-    fn of(mut samples_us: Vec<f64>) -> Self {
-        samples_us.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| samples_us[(share * (samples_us.len() - 1) as f64) as usize];
-        Self {
-            p50_us: at(0.5),
-            p99_us: at(0.99),
-            max_us: at(1.0),
-        }
-    }
-}
-
-/// Pages of one kind.
-#[derive(Debug, Serialize)]
-pub(crate) struct Pages {
-    pub(crate) keys_only: bool,
-    entries: usize,
-    samples: usize,
-    pub(crate) first: Latencies,
-    pub(crate) following: Latencies,
-}
 
 /// Puts `count` keys of 1 KiB: `prefix` and six digits.
 pub(crate) fn fill(client: &mut Client, prefix: &str, count: usize) -> Result<()> {

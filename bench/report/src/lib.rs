@@ -1,44 +1,89 @@
-//! How results are kept: every figure as JSON in `docs/benchmarks/`, and a table of them as a
-//! section of `docs/benchmarks.md`, between marks. What people wrote around it stays.
+//! How results are kept: every figure as JSON in `docs/benchmarks/`, and beside it the page that is
+//! rendered of it, in a file of its own. People write in `docs/benchmarks.md`, programs never do.
+//!
+//! One module for each kind of result: `engines` and `http`. `cargo xtask tidy` checks that every
+//! rendered file is what its JSON renders to ([`rendered`]).
+
+pub mod engines;
+pub mod http;
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-/// Keeps `report` as `benchmarks/NAME.json` and `section` on the page, both in the directory of the
-/// documents. A page without marks for the section gets them at its end.
-///
-/// # Errors
-/// Where files cannot be read or written.
-pub fn keep(docs: &Path, name: &str, report: &impl Serialize, section: &str) -> Result<()> {
-    let data = docs.join("benchmarks");
-    fs::create_dir_all(&data)?;
-    let json = data.join(format!("{name}.json"));
-    fs::write(&json, serde_json::to_string_pretty(report)? + "\n")
-        .with_context(|| format!("cannot write {}", json.display()))?;
-    let path = docs.join("benchmarks.md");
-    let page = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        page => page.with_context(|| format!("cannot read {}", path.display()))?,
-    };
-    fs::write(&path, with_section(&page, name, section))
-        .with_context(|| format!("cannot write {}", path.display()))
+/// Where results are kept, from the root of the tree.
+pub const DIRECTORY: &str = "docs/benchmarks";
+
+/// The kinds of results there are.
+pub const NAMES: [&str; 2] = [engines::Run::NAME, http::Run::NAME];
+
+/// A kind of result.
+pub trait Results: Serialize + DeserializeOwned {
+    /// Its files are called so.
+    const NAME: &'static str;
+
+    /// The page for people, without its heading.
+    fn page(&self) -> String;
+
+    /// A picture, where there is one.
+    fn plot(&self) -> Option<String> {
+        None
+    }
 }
 
-/// The page with this section between its marks.
-fn with_section(page: &str, name: &str, section: &str) -> String {
-    let begin = format!("<!-- {name}: made by bench/, do not edit -->\n");
-    let end = format!("<!-- {name}: end -->");
-    let section = section.trim();
-    let around = page.split_once(&begin).and_then(|(before, rest)| {
-        let (_, after) = rest.split_once(&end)?;
-        Some((before, after))
-    });
-    let (before, after) = around.unwrap_or((page, "\n"));
-    format!("{before}{begin}\n{section}\n\n{end}{after}")
+/// A file that is made of results: its name in [`DIRECTORY`], and what is in it.
+pub type Rendered = (String, String);
+
+/// Prints the page of `results`, and keeps it, its figures and its picture among the documents in
+/// `docs`.
+///
+/// # Errors
+/// Where files cannot be written.
+pub fn keep<R: Results>(docs: &Path, results: &R) -> Result<()> {
+    println!("{}", results.page());
+    let directory = docs.join("benchmarks");
+    let json = serde_json::to_string_pretty(results)? + "\n";
+    let mut files = render(results);
+    files.push((format!("{}.json", R::NAME), json));
+    fs::create_dir_all(&directory)?;
+    for (name, text) in files {
+        let path = directory.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What stands beside the figures `json` of the kind `name`.
+///
+/// # Errors
+/// Where `json` holds no figures of this kind.
+///
+/// # Panics
+/// With a kind that is not in [`NAMES`].
+pub fn rendered(name: &str, json: &str) -> Result<Vec<Rendered>> {
+    match name {
+        engines::Run::NAME => rendered_of::<engines::Run>(json),
+        http::Run::NAME => rendered_of::<http::Run>(json),
+        _ => panic!("{name} is no kind of result"),
+    }
+}
+
+fn rendered_of<R: Results>(json: &str) -> Result<Vec<Rendered>> {
+    Ok(render(&serde_json::from_str::<R>(json)?))
+}
+
+fn render<R: Results>(results: &R) -> Vec<Rendered> {
+    let name = R::NAME;
+    let page = format!(
+        "<!-- Made of {name}.json: whatever is written here is overwritten. -->\n\n{}\n",
+        results.page().trim()
+    );
+    let mut files = vec![(format!("{name}.md"), page)];
+    files.extend(results.plot().map(|plot| (format!("{name}.svg"), plot)));
+    files
 }
 
 /// The middle one, or the mean of the two middle ones; NaN of none.
@@ -92,14 +137,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stands_between_the_marks_changes() {
-        let page = "a\n<!-- x: made by bench/, do not edit -->\nold\n<!-- x: end -->\nb\n";
-        let once = with_section(page, "x", "new");
-        assert!(once.starts_with("a\n") && once.ends_with("\nb\n") && !once.contains("old"));
-        assert_eq!(with_section(&once, "x", "new"), once);
-        let both = with_section(&once, "y", "other");
-        assert!(both.starts_with(&once) && both.contains("other"));
-        assert_eq!(with_section(&both, "y", "other"), both);
+    fn what_is_kept_is_what_its_figures_render_to() {
+        let directory = std::env::temp_dir().join(format!("kept-{}", std::process::id()));
+        let mut run = engines::Run::begin(1, 10);
+        let row = engines::About {
+            name: "fill",
+            unit: "ops/s",
+            more_is_better: true,
+        };
+        run.add(row, "ringwood", engines::Measured::of(3.0));
+        run.add(row, "rocksdb", engines::Measured::of(2.0));
+        keep(&directory, &run).unwrap();
+        let read = |name: &str| fs::read_to_string(directory.join("benchmarks").join(name));
+        let files = rendered("engines", &read("engines.json").unwrap()).unwrap();
+        assert_eq!(files.len(), 2);
+        for (name, text) in files {
+            assert_eq!(read(&name).unwrap(), text, "{name}");
+        }
+        fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod crates;
 mod documents;
 mod finding;
+mod generated;
 mod invariants;
 mod modules;
 mod source;
@@ -25,6 +26,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         findings.extend(modules::check(name, &sources));
     }
     findings.extend(documents::check(&tree));
+    findings.extend(generated::check(&tree));
     findings.extend(invariants::check(&tree));
     findings.extend(text::check(&tree));
     findings.sort();

@@ -1,16 +1,16 @@
-//! Results: JSON with every round, a page with medians and ratios, and bars.
+//! Engines side by side: a table with medians and ratios, and bars.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
-use anyhow::Result;
-use hdrhistogram::Histogram;
-use ringwood_bench_report::{machine, median, number};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::EngineName;
-use crate::rows::Row;
+use crate::{Results, machine, median, number};
+
+/// What the table compares, in its order; others may stand in the figures.
+const RINGWOOD: &str = "ringwood";
+const ROCKSDB: &str = "rocksdb";
+const FJALL: &str = "fjall";
 
 /// One run of one row on one engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,14 +33,6 @@ impl Measured {
         self.details.insert(name.to_owned(), value);
     }
 
-    pub fn with_latency(mut self, latency: &Histogram<u64>) -> Self {
-        for (name, quantile) in [("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999)] {
-            self.detail(name, latency.value_at_quantile(quantile) as f64 / 1e3);
-        }
-        self.detail("max_us", latency.max() as f64 / 1e3);
-        self
-    }
-
     pub fn summary(&self) -> String {
         let mut text = number(self.figure);
         for (name, value) in &self.details {
@@ -50,19 +42,28 @@ impl Measured {
     }
 }
 
-#[derive(Serialize)]
+/// What a row is about.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    pub name: &'static str,
+    pub unit: &'static str,
+    pub more_is_better: bool,
+}
+
+/// All rounds of all rows.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Run {
     machine: String,
-    versions: BTreeMap<&'static str, &'static str>,
+    versions: BTreeMap<String, String>,
     rounds: usize,
     entries: u64,
     rows: Vec<RowResult>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct RowResult {
-    name: &'static str,
-    unit: &'static str,
+    name: String,
+    unit: String,
     more_is_better: bool,
     rounds: BTreeMap<String, Vec<Measured>>,
 }
@@ -74,46 +75,39 @@ impl Run {
             ("rocksdb crate", "0.25.0"),
             ("fjall", "3.1.13"),
         ];
+        let owned = |(name, version): (&str, &str)| (name.to_owned(), version.to_owned());
         Self {
             machine: machine(),
-            versions: versions.into(),
+            versions: versions.into_iter().map(owned).collect(),
             rounds,
             entries,
             rows: Vec::new(),
         }
     }
 
-    pub fn add(&mut self, row: &Row, engine: EngineName, measured: Measured) {
-        if self.rows.last().is_none_or(|last| last.name != row.name) {
+    pub fn add(&mut self, about: About, engine: &str, measured: Measured) {
+        if self.rows.last().is_none_or(|last| last.name != about.name) {
             self.rows.push(RowResult {
-                name: row.name,
-                unit: row.unit,
-                more_is_better: row.more_is_better,
+                name: about.name.to_owned(),
+                unit: about.unit.to_owned(),
+                more_is_better: about.more_is_better,
                 rounds: BTreeMap::new(),
             });
         }
         let last = self.rows.last_mut().expect("one was just made sure of");
         last.rounds
-            .entry(engine.to_string())
+            .entry(engine.to_owned())
             .or_default()
             .push(measured);
     }
+}
 
-    /// Prints the table, and keeps it, its figures and a plot among the documents in `docs`.
-    pub fn keep(&self, docs: &Path) -> Result<()> {
-        println!("{}", self.table());
-        let section = format!(
-            "{}\n![Ringwood against RocksDB](benchmarks/engines.svg)\n",
-            self.table()
-        );
-        ringwood_bench_report::keep(docs, "engines", self, &section)?;
-        std::fs::write(docs.join("benchmarks/engines.svg"), self.plot())?;
-        Ok(())
-    }
+impl Results for Run {
+    const NAME: &'static str = "engines";
 
-    fn table(&self) -> String {
+    fn page(&self) -> String {
         let mut page = format!(
-            "{} entries of 1,000 B, {} rounds, medians; {}.\n\n\
+            "# Engines\n\n{} entries of 1,000 B, {} rounds, medians; {}.\n\n\
              | row | unit | Ringwood | RocksDB | fjall | Ringwood / RocksDB |\n|---|---|---|---|---|---|\n",
             self.entries, self.rounds, self.machine
         );
@@ -132,29 +126,28 @@ impl Run {
                 "| {} | {}{note} | {} | {} | {} | **{ratio}** |",
                 row.name,
                 row.unit,
-                cell(EngineName::Ringwood),
-                cell(EngineName::Rocksdb),
-                cell(EngineName::Fjall),
+                cell(RINGWOOD),
+                cell(ROCKSDB),
+                cell(FJALL),
             );
         }
+        page.push_str("\n![Ringwood against RocksDB](engines.svg)\n");
         page
     }
 
     /// Bars of the ratio to RocksDB, so that longer is always better.
-    fn plot(&self) -> String {
+    fn plot(&self) -> Option<String> {
         let ratios: Vec<_> = self
             .rows
             .iter()
             .filter_map(|row| {
                 let ratio = row.ratio()?;
-                Some((
-                    row.name,
-                    if row.more_is_better {
-                        ratio
-                    } else {
-                        1.0 / ratio
-                    },
-                ))
+                let longer_is_better = if row.more_is_better {
+                    ratio
+                } else {
+                    1.0 / ratio
+                };
+                Some((&row.name, longer_is_better))
             })
             .collect();
         let height = 24 * ratios.len() + 40;
@@ -181,17 +174,17 @@ impl Run {
             "<line x1=\"290\" x2=\"290\" y1=\"26\" y2=\"{}\" stroke=\"black\" stroke-dasharray=\"3\"/>\n</svg>",
             height - 8
         );
-        svg
+        Some(svg)
     }
 }
 
 impl RowResult {
-    fn median(&self, engine: EngineName) -> Option<f64> {
-        let rounds = self.rounds.get(&engine.to_string())?;
+    fn median(&self, engine: &str) -> Option<f64> {
+        let rounds = self.rounds.get(engine)?;
         Some(median(rounds.iter().map(|one| one.figure).collect()))
     }
 
     fn ratio(&self) -> Option<f64> {
-        Some(self.median(EngineName::Ringwood)? / self.median(EngineName::Rocksdb)?)
+        Some(self.median(RINGWOOD)? / self.median(ROCKSDB)?)
     }
 }
