@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod binary;
+mod consensus;
 mod engine;
 mod idle_test;
 mod kill_test;
@@ -41,6 +42,8 @@ enum Chore {
     Flip(engine::Flip),
     /// Work on one store from many threads, and compare it with models.
     Threads(engine::Threads),
+    /// Run consensus in simulated worlds, and every choice of small ones, with its planted defects.
+    Consensus(consensus::Arguments),
     /// Import a real directory tree while the server is killed again and again.
     KillTest(kill_test::Arguments),
     /// Kill a server with gigabytes in its store in the middle of writing, and time its starts.
@@ -66,6 +69,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Crash(arguments) => engine::crash(&root(), &arguments),
         Chore::Flip(arguments) => engine::flip(&root(), &arguments),
         Chore::Threads(arguments) => engine::threads(&root(), &arguments),
+        Chore::Consensus(arguments) => consensus::run(&root(), &arguments),
         Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
         Chore::StartTest(arguments) => start_test::run(&root(), &arguments),
         Chore::IdleTest(arguments) => idle_test::run(&root(), &arguments),

@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ringwood-types", &[]),
     ("ringwood-env", &[]),
     ("ringwood-lsm", &["ringwood-env"]),
+    ("ringwood-protocol", &["ringwood-types"]),
     (
         "ringwood-node",
         &["ringwood-lsm", "ringwood-env", "ringwood-types"],

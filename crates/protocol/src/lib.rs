@@ -1,0 +1,18 @@
+//! What nodes agree on and how, as plain state machines: no I/O, no clock, no threads.
+//!
+//! How to read it: [`time`] is what a deadline is counted in; [`consensus`] is a small Raft, on which
+//! the metadata of a cluster will stand.
+//!
+//! Every machine is a struct with three methods: `handle(now, input)`, then `poll_effect()` until it
+//! gives nothing more, and `next_deadline()`. Time, randomness (a seed) and ids come in; completions
+//! come back as inputs. That the world stays out is held by the compiler: the crate has no `std`, so
+//! there is nothing here to ask for a time, a socket or a map in random order.
+#![no_std]
+
+extern crate alloc;
+
+pub mod consensus;
+mod random;
+pub mod time;
+
+pub use time::Time;
