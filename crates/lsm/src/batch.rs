@@ -8,6 +8,8 @@
 //! `value` is empty for a delete, the range's excluded end for a range delete, and begins with its
 //! deadline for an expiring put. Entry `i` takes the batch's first sequence number plus `i`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::error::{Error, Result};
 use crate::key::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN};
 
@@ -17,7 +19,52 @@ const MARK_LEN_MAX: usize = 256;
 
 /// Names a keyspace in files. Never used again after a drop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyspaceId(pub(crate) u32);
+pub(crate) struct KeyspaceNumber(pub(crate) u32);
+
+/// Names a store from when it is opened until it is closed, among all that this process ever opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct StoreTag(u64);
+
+impl StoreTag {
+    /// One that no other store of the process has or had.
+    pub(crate) fn unused() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Names a keyspace of an open store. Another store, and the same store opened again, do not take it
+/// for one of theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyspaceId {
+    store: StoreTag,
+    number: KeyspaceNumber,
+}
+
+impl KeyspaceId {
+    pub(crate) fn new(store: StoreTag, number: KeyspaceNumber) -> Self {
+        Self { store, number }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(number: u32) -> Self {
+        Self::new(StoreTag(u64::MAX), KeyspaceNumber(number))
+    }
+
+    pub(crate) fn is_of(self, store: StoreTag) -> bool {
+        self.store == store
+    }
+
+    pub(crate) fn name_in_files(self) -> KeyspaceNumber {
+        self.number
+    }
+
+    /// How files name it: the same for as long as the keyspace lives, and in copies of the store.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.number.0
+    }
+}
 
 /// Changes to any keyspaces of one store that happen together or not at all.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +74,37 @@ pub struct Batch {
     /// Bytes of keys and values that are set.
     put_len: usize,
     has_deletes: bool,
+    keyspaces: Keyspaces,
+}
+
+/// Each keyspace that a batch changes, once. Nearly always there is one.
+#[derive(Clone, Debug, Default)]
+struct Keyspaces {
+    first: Option<KeyspaceId>,
+    others: Vec<KeyspaceId>,
+}
+
+impl Keyspaces {
+    fn contains(&self, keyspace: KeyspaceId) -> bool {
+        self.first == Some(keyspace) || self.others.contains(&keyspace)
+    }
+
+    fn add(&mut self, keyspace: KeyspaceId) -> Result<()> {
+        match self.first {
+            None => self.first = Some(keyspace),
+            Some(first) if first.store != keyspace.store => {
+                return Err(Error::OfAnotherStore { what: "keyspace" });
+            }
+            Some(_) if self.contains(keyspace) => {}
+            Some(_) => self.others.push(keyspace),
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.first = None;
+        self.others.clear();
+    }
 }
 
 impl Batch {
@@ -39,7 +117,8 @@ impl Batch {
     /// Sets `key` to `value`.
     ///
     /// # Errors
-    /// [`Error::KeyTooLarge`], [`Error::ValueTooLarge`]; the batch is unchanged.
+    /// [`Error::KeyTooLarge`], [`Error::ValueTooLarge`]; [`Error::OfAnotherStore`] where an earlier change
+    /// is of another store's; the batch is unchanged.
     pub fn put(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) -> Result<()> {
         self.push(Kind::Put, keyspace, key, &[], value)
     }
@@ -117,6 +196,13 @@ impl Batch {
         self.count = 0;
         self.put_len = 0;
         self.has_deletes = false;
+        self.keyspaces.clear();
+    }
+
+    /// Each keyspace that is changed, once.
+    pub(crate) fn keyspaces(&self) -> impl Iterator<Item = KeyspaceId> {
+        let Keyspaces { first, others } = &self.keyspaces;
+        first.iter().chain(others).copied()
     }
 
     pub(crate) fn encoded(&self) -> &[u8] {
@@ -153,9 +239,10 @@ impl Batch {
                 limit: MAX_VALUE_LEN,
             });
         }
+        self.keyspaces.add(keyspace)?;
         let mut header = [0; HEADER_LEN];
         header[0] = kind as u8;
-        header[1..5].copy_from_slice(&keyspace.0.to_le_bytes());
+        header[1..5].copy_from_slice(&keyspace.number.0.to_le_bytes());
         header[5..9].copy_from_slice(&len_u32(key.len()).to_le_bytes());
         header[9..].copy_from_slice(&len_u32(prefix.len() + value.len()).to_le_bytes());
         self.bytes
@@ -180,7 +267,7 @@ fn len_u32(len: usize) -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchEntry<'a> {
     pub(crate) kind: Kind,
-    pub(crate) keyspace: KeyspaceId,
+    pub(crate) keyspace: KeyspaceNumber,
     pub(crate) key: &'a [u8],
     /// As stored: an expiring one begins with its deadline.
     pub(crate) value: &'a [u8],
@@ -215,7 +302,7 @@ impl<'a> BatchReader<'a> {
         self.rest = rest;
         Some(BatchEntry {
             kind,
-            keyspace: KeyspaceId(field(1)),
+            keyspace: KeyspaceNumber(field(1)),
             key,
             value,
         })
@@ -246,10 +333,18 @@ pub(crate) fn fuzz_read(bytes: &[u8]) {
     let Ok(entries) = BatchReader::new(bytes).collect::<Result<Vec<_>, _>>() else {
         return;
     };
+    let store = StoreTag::unused();
+    let id_of = |number| KeyspaceId::new(store, number);
     let mut again = Batch::new();
     for entry in &entries {
         again
-            .push(entry.kind, entry.keyspace, entry.key, &[], entry.value)
+            .push(
+                entry.kind,
+                id_of(entry.keyspace),
+                entry.key,
+                &[],
+                entry.value,
+            )
             .expect("what was read is within the limits");
     }
     assert_eq!(again.encoded(), bytes);
@@ -259,8 +354,15 @@ pub(crate) fn fuzz_read(bytes: &[u8]) {
 mod tests {
     use super::*;
 
-    const A: KeyspaceId = KeyspaceId(1);
-    const B: KeyspaceId = KeyspaceId(2);
+    const STORE: StoreTag = StoreTag(7);
+    const A: KeyspaceId = KeyspaceId {
+        store: STORE,
+        number: KeyspaceNumber(1),
+    };
+    const B: KeyspaceId = KeyspaceId {
+        store: STORE,
+        number: KeyspaceNumber(2),
+    };
 
     #[test]
     fn entries_are_read_back_in_order() {
@@ -274,9 +376,9 @@ mod tests {
             .map(Result::unwrap)
             .collect();
         assert_eq!(entries.len(), batch.len());
-        let entry = |kind, keyspace, key, value| BatchEntry {
+        let entry = |kind, keyspace: KeyspaceId, key, value| BatchEntry {
             kind,
-            keyspace,
+            keyspace: keyspace.number,
             key,
             value,
         };
@@ -289,6 +391,22 @@ mod tests {
                 entry(Kind::RangeDelete, A, b"a", b"c"),
             ]
         );
+    }
+
+    #[test]
+    fn a_batch_is_of_one_store() {
+        let mut batch = Batch::new();
+        batch.put(A, b"k", b"v").unwrap();
+        batch.put(B, b"k", b"v").unwrap();
+        batch.put(A, b"l", b"v").unwrap();
+        let foreign = KeyspaceId::new(StoreTag(8), KeyspaceNumber(1));
+        let refused = batch.delete(foreign, b"k");
+        assert!(matches!(refused, Err(Error::OfAnotherStore { .. })));
+        assert_eq!(batch.len(), 3);
+        assert!(batch.keyspaces().eq([A, B]));
+        batch.clear();
+        batch.delete(foreign, b"k").unwrap();
+        assert!(batch.keyspaces().eq([foreign]));
     }
 
     #[test]

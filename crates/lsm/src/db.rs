@@ -163,8 +163,9 @@ impl Db {
     /// background work is behind, the caller is kept waiting.
     ///
     /// # Errors
-    /// [`Error::DiskFull`], [`Error::Failed`], [`Error::BatchTooLarge`], [`Error::Closed`], and with 0
-    /// threads [`Error::Stalled`]: not applied. [`Error::OutcomeUnknown`]: may be there after the next
+    /// [`Error::DiskFull`], [`Error::Failed`], [`Error::BatchTooLarge`], [`Error::Closed`],
+    /// [`Error::NoSuchKeyspace`], [`Error::OfAnotherStore`], and with 0 threads [`Error::Stalled`]: not
+    /// applied. [`Error::OutcomeUnknown`]: may be there after the next
     /// open, or not.
     pub fn write(&self, batch: &Batch, durability: Durability) -> Result<SeqNo> {
         self.inner.store.write(batch, durability)
@@ -304,7 +305,7 @@ impl Keyspace {
     /// What batches call it.
     #[must_use]
     pub fn id(&self) -> KeyspaceId {
-        self.keyspace.id
+        KeyspaceId::new(self.inner.store.tag, self.keyspace.id)
     }
 
     /// Its name.
@@ -449,7 +450,7 @@ impl Keyspace {
     ) -> Result<SeqNo> {
         self.keyspace.check_alive()?;
         let mut batch = Batch::new();
-        fill(&mut batch, self.keyspace.id)?;
+        fill(&mut batch, self.id())?;
         self.inner.store.write(&batch, durability)
     }
 }

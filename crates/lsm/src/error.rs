@@ -102,6 +102,14 @@ pub enum Error {
         name: String,
     },
 
+    /// A handle came from another store, or from before this one was opened: a batch's keyspace, a
+    /// snapshot, a job. Nothing was done with it.
+    #[error("the {what} belongs to another store, or to an earlier opening of this one")]
+    OfAnotherStore {
+        /// What it is.
+        what: &'static str,
+    },
+
     /// The key is longer than [`MAX_KEY_LEN`](crate::MAX_KEY_LEN).
     #[error("key of {len} bytes; the limit is {limit}")]
     KeyTooLarge {

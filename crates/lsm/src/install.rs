@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use ringwood_env::{Clock, Disk};
 
-use crate::batch::KeyspaceId;
+use crate::batch::KeyspaceNumber;
 use crate::error::{Error, Result};
 use crate::files::{self, FileNumber};
 use crate::key::SeqNo;
@@ -268,7 +268,7 @@ impl Store {
     }
 }
 
-fn add_edits(keyspace: KeyspaceId, added: &[(usize, Arc<Table>)]) -> Vec<Edit> {
+fn add_edits(keyspace: KeyspaceNumber, added: &[(usize, Arc<Table>)]) -> Vec<Edit> {
     added
         .iter()
         .map(|(level, table)| Edit::AddTable {

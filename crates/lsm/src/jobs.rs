@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::batch::KeyspaceId;
+use crate::batch::KeyspaceNumber;
 use crate::compaction::{CompactionPlan, InProgress, JobId};
-use crate::error::{Corruption, Error};
+use crate::error::{Corruption, Error, Result};
 use crate::keyspaces::OpenKeyspace;
 use crate::locks::lock;
 use crate::view::LoggedMemtable;
@@ -20,7 +20,7 @@ use crate::view::LoggedMemtable;
 pub struct Job {
     work: Work,
     /// Says that the work is being done, until the job is dropped.
-    _mark: Mark,
+    mark: Mark,
 }
 
 pub(crate) enum Work {
@@ -72,13 +72,27 @@ pub(crate) struct Jobs {
 pub(crate) struct Marks {
     pub(crate) preparing: bool,
     pub(crate) removing: bool,
-    pub(crate) flushing: BTreeSet<KeyspaceId>,
-    pub(crate) compacting: BTreeMap<KeyspaceId, InProgress>,
+    pub(crate) flushing: BTreeSet<KeyspaceNumber>,
+    pub(crate) compacting: BTreeMap<KeyspaceNumber, InProgress>,
     /// Work rests until then, on the monotonic clock, once some of its kind has failed. Compactions
     /// by themselves: a table that cannot be read must not keep memtables from being written out.
     pub(crate) flushes_rest_until: Duration,
     pub(crate) compactions_rest_until: Duration,
     pub(crate) last_failure: Option<Error>,
+    /// Jobs that are being run.
+    running: u32,
+    /// No job is run any more.
+    closed: bool,
+}
+
+/// Held while a job runs; closing waits for it.
+pub(crate) struct Running<'a>(&'a Jobs);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.lock().running -= 1;
+        self.0.changed.notify_all();
+    }
 }
 
 struct Mark {
@@ -90,8 +104,8 @@ pub(crate) enum MarkKind {
     None,
     Preparing,
     Removing,
-    Flushing(KeyspaceId),
-    Compacting(KeyspaceId, JobId),
+    Flushing(KeyspaceNumber),
+    Compacting(KeyspaceNumber, JobId),
 }
 
 impl Job {
@@ -132,7 +146,30 @@ impl Jobs {
         let marks = Arc::clone(&self.marks);
         Job {
             work,
-            _mark: Mark { marks, kind },
+            mark: Mark { marks, kind },
+        }
+    }
+
+    /// Lets a job run, if it is one of this store's and the store is not closed.
+    pub(crate) fn begin(&self, job: &Job) -> Result<Running<'_>> {
+        if !Arc::ptr_eq(&self.marks, &job.mark.marks) {
+            return Err(Error::OfAnotherStore { what: "job" });
+        }
+        let mut marks = self.lock();
+        if marks.closed {
+            return Err(Error::Closed);
+        }
+        marks.running += 1;
+        Ok(Running(self))
+    }
+
+    /// Waits for jobs that run, and lets no more begin.
+    pub(crate) fn close(&self) {
+        let mut marks = self.lock();
+        marks.closed = true;
+        while marks.running > 0 {
+            let waited = self.changed.wait(marks);
+            marks = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::batch::KeyspaceId;
+use crate::batch::KeyspaceNumber;
 use crate::locks::lock;
 
 const STRIPES: usize = 256;
@@ -25,7 +25,7 @@ impl Default for KeyLocks {
 
 impl KeyLocks {
     /// Waits until nobody else updates `key`.
-    pub(crate) fn lock(&self, keyspace: KeyspaceId, key: &[u8]) -> MutexGuard<'_, ()> {
+    pub(crate) fn lock(&self, keyspace: KeyspaceNumber, key: &[u8]) -> MutexGuard<'_, ()> {
         let hash = xxh3_64_with_seed(key, u64::from(keyspace.0));
         let stripe = usize::try_from(hash % STRIPES as u64).expect("a small number");
         lock(&self.stripes[stripe])

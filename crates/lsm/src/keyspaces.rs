@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::batch::KeyspaceId;
+use crate::batch::KeyspaceNumber;
 use crate::error::{Error, Result};
 use crate::key::SeqNo;
 use crate::manifest::Version;
@@ -16,7 +16,7 @@ use crate::view::{LoggedMemtable, View};
 /// One keyspace of an open store.
 #[derive(Debug)]
 pub(crate) struct OpenKeyspace {
-    pub(crate) id: KeyspaceId,
+    pub(crate) id: KeyspaceNumber,
     pub(crate) name: String,
     pub(crate) options: KeyspaceOptions,
     /// Every change up to this one was in tables when the store was opened.
@@ -27,7 +27,7 @@ pub(crate) struct OpenKeyspace {
 
 impl OpenKeyspace {
     pub(crate) fn new(
-        id: KeyspaceId,
+        id: KeyspaceNumber,
         name: String,
         options: KeyspaceOptions,
         flushed: SeqNo,
@@ -98,12 +98,16 @@ impl OpenKeyspace {
 /// All keyspaces, by id. Replaced as a whole when one comes or goes, so that a write never locks.
 #[derive(Debug, Default)]
 pub(crate) struct Keyspaces {
-    by_id: ArcSwap<BTreeMap<KeyspaceId, Arc<OpenKeyspace>>>,
+    by_id: ArcSwap<BTreeMap<KeyspaceNumber, Arc<OpenKeyspace>>>,
 }
 
 impl Keyspaces {
-    pub(crate) fn all(&self) -> Arc<BTreeMap<KeyspaceId, Arc<OpenKeyspace>>> {
+    pub(crate) fn all(&self) -> Arc<BTreeMap<KeyspaceNumber, Arc<OpenKeyspace>>> {
         self.by_id.load_full()
+    }
+
+    pub(crate) fn contains(&self, id: KeyspaceNumber) -> bool {
+        self.by_id.load().contains_key(&id)
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<Arc<OpenKeyspace>> {
@@ -122,7 +126,7 @@ impl Keyspaces {
         });
     }
 
-    pub(crate) fn remove(&self, id: KeyspaceId) {
+    pub(crate) fn remove(&self, id: KeyspaceNumber) {
         self.by_id.rcu(|all| {
             let mut all = BTreeMap::clone(all);
             all.remove(&id);

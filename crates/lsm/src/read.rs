@@ -82,7 +82,7 @@ impl Store {
         keyspace.check_alive()?;
         self.counters.gets.add(1);
         let view = keyspace.view();
-        let at = self.moment(options);
+        let at = self.moment(options)?;
         match self.newest_change(&view, key, at, options)? {
             Some(change) => self.shown(change, options.tier),
             None => Ok(None),
@@ -101,7 +101,10 @@ impl Store {
         }
         self.counters.gets.add(keys.len() as u64);
         let view = keyspace.view_owned();
-        let at = self.moment(options);
+        let at = match self.moment(options) {
+            Ok(at) => at,
+            Err(error) => return keys.iter().map(|_| Err(error.clone())).collect(),
+        };
         let memory = ReadOptions {
             tier: ReadTier::Memory,
             ..*options
@@ -140,7 +143,7 @@ impl Store {
         keyspace.check_alive()?;
         check_order(lower, upper)?;
         let view = keyspace.view_owned();
-        let at = self.moment(options);
+        let at = self.moment(options)?;
         let block_read = options.block_read();
         let mut sources: Vec<Box<dyn Cursor>> = Vec::new();
         let mut tombstones: Vec<Arc<RangeTombstones>> = Vec::new();
@@ -177,10 +180,12 @@ impl Store {
     }
 
     /// INVARIANT read-1: asked after the view was loaded.
-    fn moment(&self, options: &ReadOptions<'_>) -> SeqNo {
-        options
-            .snapshot
-            .map_or_else(|| self.commit.published(), Snapshot::seq)
+    fn moment(&self, options: &ReadOptions<'_>) -> Result<SeqNo> {
+        match options.snapshot {
+            None => Ok(self.commit.published()),
+            Some(snapshot) if self.snapshots.holds(snapshot) => Ok(snapshot.seq()),
+            Some(_) => Err(Error::OfAnotherStore { what: "snapshot" }),
+        }
     }
 
     /// The newest change to `key` at or before `at`, unless a newer range delete hides it.

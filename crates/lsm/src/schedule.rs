@@ -117,6 +117,7 @@ impl Store {
 
     /// Does a piece of work.
     pub(crate) fn run_job(&self, job: Job) -> Result<()> {
+        let _running = self.jobs.begin(&job)?;
         let result = self.run_work(job.work());
         if let Err(error) = &result {
             self.note_failure(job.work(), error);

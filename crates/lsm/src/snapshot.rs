@@ -28,6 +28,11 @@ impl SnapshotList {
         }
     }
 
+    /// Whether the snapshot is one of this list's.
+    pub(crate) fn holds(self: &Arc<Self>, snapshot: &Snapshot) -> bool {
+        Arc::ptr_eq(self, &snapshot.held.list)
+    }
+
     /// The moments held, oldest first.
     pub(crate) fn seqs(&self) -> Vec<SeqNo> {
         self.lock().keys().copied().collect()

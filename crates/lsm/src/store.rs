@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ringwood_env::{Clock, LatchedDisk};
 
-use crate::batch::{Batch, BatchReader, KeyspaceId, MalformedBatch};
+use crate::batch::{Batch, BatchReader, KeyspaceId, KeyspaceNumber, MalformedBatch, StoreTag};
 use crate::budget::MemoryBudget;
 use crate::cache::BlockCache;
 use crate::clock::ForwardClock;
@@ -37,6 +37,8 @@ use crate::wal::{Frame, LogWriter, Preparation, Segment, SegmentPool, payload_le
 
 /// Everything an open store consists of.
 pub(crate) struct Store {
+    /// Handles bear it, so that those of other stores are known.
+    pub(crate) tag: StoreTag,
     pub(crate) options: Options,
     /// All I/O goes through it: the first failed sync or write ends all others.
     pub(crate) disk: Arc<LatchedDisk>,
@@ -97,6 +99,7 @@ impl Store {
         let manifest = Arc::new(Mutex::new(parts.manifest));
         let expiry = Expiry::new(Arc::clone(&parts.clock), Arc::clone(&manifest));
         Arc::new(Self {
+            tag: StoreTag::unused(),
             current_log: AtomicU64::new(parts.log.number().get()),
             log: Mutex::new(parts.log),
             log_grew: AtomicBool::new(false),
@@ -124,8 +127,9 @@ impl Store {
         })
     }
 
-    /// Ends the log in order. The commit queue is closed, and no job runs.
+    /// Ends the log in order, once no job runs any more. The commit queue is closed.
     pub(crate) fn close(&self) -> Result<()> {
+        self.jobs.close();
         let ended = self.end_log();
         // Whoever still has a handle changes nothing: another may open the directory next.
         self.manifest().close();
@@ -191,6 +195,9 @@ impl Store {
 
     /// Refuses what could not be written in any case.
     fn admit(&self, batch: &Batch) -> Result<()> {
+        for keyspace in batch.keyspaces() {
+            self.check_keyspace(keyspace)?;
+        }
         let limit = payload_len_max(self.options.log_segment_len);
         if batch.encoded_len() > limit {
             return Err(Error::BatchTooLarge {
@@ -205,6 +212,20 @@ impl Store {
             });
         }
         Ok(())
+    }
+
+    /// Whether the keyspace is one of this store's, and was not dropped. One that is dropped after this
+    /// was asked takes the write with it: then the write came first.
+    fn check_keyspace(&self, keyspace: KeyspaceId) -> Result<()> {
+        if !keyspace.is_of(self.tag) {
+            return Err(Error::OfAnotherStore { what: "keyspace" });
+        }
+        if self.keyspaces.contains(keyspace.name_in_files()) {
+            return Ok(());
+        }
+        Err(Error::NoSuchKeyspace {
+            name: format!("number {}", keyspace.number()),
+        })
     }
 
     /// Fails once any write or sync of the disk has failed.
@@ -535,14 +556,17 @@ pub(crate) fn apply(
 
 /// Where the changes of a keyspace go.
 struct Target {
-    keyspace: KeyspaceId,
+    keyspace: KeyspaceNumber,
     /// `None`: it was dropped.
     memtable: Option<Arc<LoggedMemtable>>,
     flushed: SeqNo,
 }
 
 impl Target {
-    fn new(keyspaces: &BTreeMap<KeyspaceId, Arc<OpenKeyspace>>, keyspace: KeyspaceId) -> Self {
+    fn new(
+        keyspaces: &BTreeMap<KeyspaceNumber, Arc<OpenKeyspace>>,
+        keyspace: KeyspaceNumber,
+    ) -> Self {
         let open = keyspaces.get(&keyspace);
         Self {
             keyspace,

@@ -88,7 +88,9 @@ fn queue(has_thread: bool) -> CommitQueue {
 
 fn batch() -> Batch {
     let mut batch = Batch::new();
-    batch.put(KeyspaceId(0), b"key", b"value").unwrap();
+    batch
+        .put(KeyspaceId::for_tests(0), b"key", b"value")
+        .unwrap();
     batch
 }
 

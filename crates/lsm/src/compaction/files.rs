@@ -92,7 +92,7 @@ mod tests {
     use ringwood_env::faulty::{Class, Failure, Fault, FaultPlan};
 
     use super::*;
-    use crate::batch::KeyspaceId;
+    use crate::batch::KeyspaceNumber;
     use crate::compaction::job::Compacted;
     use crate::compaction::output::Cuts;
     use crate::compaction::testing::{NOT_CANCELLED, Shelf, no_limit};
@@ -144,7 +144,7 @@ mod tests {
         let directory = PathBuf::from("/store");
         disk.create_dir_all(&directory).unwrap();
         let owner = TableOwner {
-            id: KeyspaceId(0),
+            id: KeyspaceNumber(0),
             name: "data".into(),
         };
         let options = TableOptions::new(owner, &KeyspaceOptions::default(), false);

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::KeyspaceId;
+use crate::batch::KeyspaceNumber;
 use crate::files::FileNumber;
 use crate::key::{InternalKey, SeqNo};
 use crate::manifest::LEVELS;
@@ -23,22 +23,22 @@ pub(crate) enum Edit {
     /// Names the store; drawn at random when it is made.
     Identity(u128),
     CreateKeyspace {
-        id: KeyspaceId,
+        id: KeyspaceNumber,
         name: String,
         /// All but the expiry filter, which is code.
         options: KeyspaceOptions,
     },
     /// The keyspace is gone, with its tables.
-    DropKeyspace { id: KeyspaceId },
+    DropKeyspace { id: KeyspaceNumber },
     /// Ids below this one were used.
-    NextKeyspace(KeyspaceId),
+    NextKeyspace(KeyspaceNumber),
     AddTable {
-        keyspace: KeyspaceId,
+        keyspace: KeyspaceNumber,
         level: u8,
         meta: Arc<TableMeta>,
     },
     RemoveTable {
-        keyspace: KeyspaceId,
+        keyspace: KeyspaceNumber,
         level: u8,
         number: FileNumber,
     },
@@ -60,7 +60,10 @@ pub(crate) enum Edit {
     /// The latest wall clock seen, in milliseconds: a clock set back never revives what expired.
     ClockHigh(u64),
     /// Every change of the keyspace up to this one is in tables: replay passes over it.
-    Flushed { keyspace: KeyspaceId, upto: SeqNo },
+    Flushed {
+        keyspace: KeyspaceNumber,
+        upto: SeqNo,
+    },
 }
 
 /// Bytes that are no edits. Whoever knows the file turns it into a [`Corruption`](crate::Corruption).
@@ -324,8 +327,8 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
-    fn keyspace(&mut self) -> Result<KeyspaceId, MalformedEdit> {
-        self.narrow().map(KeyspaceId)
+    fn keyspace(&mut self) -> Result<KeyspaceNumber, MalformedEdit> {
+        self.narrow().map(KeyspaceNumber)
     }
 
     fn file(&mut self) -> Result<FileNumber, MalformedEdit> {
@@ -462,7 +465,7 @@ mod tests {
     }
 
     fn any_edit() -> impl Strategy<Value = Edit> {
-        let keyspace = || any::<u32>().prop_map(KeyspaceId);
+        let keyspace = || any::<u32>().prop_map(KeyspaceNumber);
         let file = || any::<u64>().prop_map(FileNumber::new);
         let level = || 0..7u8;
         let seq = || (0..=SeqNo::MAX.get()).prop_map(SeqNo::new);
@@ -535,7 +538,7 @@ mod tests {
     fn what_the_format_does_not_allow_is_malformed() {
         let table = |meta| {
             encode(&[Edit::AddTable {
-                keyspace: KeyspaceId(1),
+                keyspace: KeyspaceNumber(1),
                 level: 0,
                 meta: Arc::new(meta),
             }])

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::batch::KeyspaceId;
+use crate::batch::KeyspaceNumber;
 use crate::files::FileNumber;
 use crate::key::SeqNo;
 use crate::manifest::edit::Edit;
@@ -14,9 +14,9 @@ use crate::sstable::TableMeta;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) identity: u128,
-    pub(crate) keyspaces: BTreeMap<KeyspaceId, Arc<KeyspaceState>>,
+    pub(crate) keyspaces: BTreeMap<KeyspaceNumber, Arc<KeyspaceState>>,
     /// The id the next keyspace takes; ids are never used again.
-    pub(crate) next_keyspace: KeyspaceId,
+    pub(crate) next_keyspace: KeyspaceNumber,
     /// Log segments that recovery reads, none below `min_log`.
     pub(crate) logs: BTreeSet<FileNumber>,
     /// Logs below this one are obsolete.
@@ -198,12 +198,12 @@ impl State {
 
     fn create_keyspace(
         &mut self,
-        id: KeyspaceId,
+        id: KeyspaceNumber,
         name: &str,
         options: &KeyspaceOptions,
     ) -> Result<(), InvalidEdit> {
         let name_is_taken = self.keyspaces.values().any(|other| other.name == name);
-        let following = id.0.checked_add(1).map(KeyspaceId);
+        let following = id.0.checked_add(1).map(KeyspaceNumber);
         let Some(following) = following.filter(|_| id >= self.next_keyspace && !name_is_taken)
         else {
             return Err(InvalidEdit::KeyspaceTwice);
@@ -222,7 +222,7 @@ impl State {
         Ok(())
     }
 
-    fn keyspace_mut(&mut self, id: KeyspaceId) -> Result<&mut KeyspaceState, InvalidEdit> {
+    fn keyspace_mut(&mut self, id: KeyspaceNumber) -> Result<&mut KeyspaceState, InvalidEdit> {
         let keyspace = self.keyspaces.get_mut(&id);
         keyspace
             .map(Arc::make_mut)
@@ -231,7 +231,7 @@ impl State {
 
     fn add_table(
         &mut self,
-        keyspace: KeyspaceId,
+        keyspace: KeyspaceNumber,
         level: u8,
         meta: &Arc<TableMeta>,
     ) -> Result<(), InvalidEdit> {
@@ -247,7 +247,7 @@ impl State {
 
     fn remove_table(
         &mut self,
-        keyspace: KeyspaceId,
+        keyspace: KeyspaceNumber,
         level: u8,
         number: FileNumber,
     ) -> Result<(), InvalidEdit> {
@@ -295,10 +295,10 @@ mod tests {
     use super::*;
     use crate::manifest::testing::meta;
 
-    const A: KeyspaceId = KeyspaceId(0);
-    const B: KeyspaceId = KeyspaceId(1);
+    const A: KeyspaceNumber = KeyspaceNumber(0);
+    const B: KeyspaceNumber = KeyspaceNumber(1);
 
-    fn create(id: KeyspaceId, name: &str) -> Edit {
+    fn create(id: KeyspaceNumber, name: &str) -> Edit {
         Edit::CreateKeyspace {
             id,
             name: name.to_owned(),
@@ -306,7 +306,7 @@ mod tests {
         }
     }
 
-    fn add(keyspace: KeyspaceId, level: u8, number: u64) -> Edit {
+    fn add(keyspace: KeyspaceNumber, level: u8, number: u64) -> Edit {
         let meta = Arc::new(meta(number, [b"a", b"b"], [1, 9]));
         Edit::AddTable {
             keyspace,
@@ -315,7 +315,7 @@ mod tests {
         }
     }
 
-    fn remove(keyspace: KeyspaceId, level: u8, number: u64) -> Edit {
+    fn remove(keyspace: KeyspaceNumber, level: u8, number: u64) -> Edit {
         let number = FileNumber::new(number);
         Edit::RemoveTable {
             keyspace,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::batch::{BatchEntry, BatchReader, KeyspaceId};
+use crate::batch::{BatchEntry, BatchReader, KeyspaceNumber};
 use crate::compaction::files::TableFiles;
 use crate::compaction::output::Cuts;
 use crate::error::{Corruption, CorruptionKind, Error, Result};
@@ -133,9 +133,9 @@ fn lose(
 struct Replay<'r, 'b> {
     bench: &'r mut Bench<'b>,
     state: &'r mut State,
-    memtables: BTreeMap<KeyspaceId, Arc<Memtable>>,
+    memtables: BTreeMap<KeyspaceNumber, Arc<Memtable>>,
     /// Keyspaces that were dropped.
-    skipped: BTreeSet<KeyspaceId>,
+    skipped: BTreeSet<KeyspaceNumber>,
 }
 
 impl Replay<'_, '_> {
@@ -157,7 +157,7 @@ impl Replay<'_, '_> {
     }
 
     /// Whether the keyspace is there; one that the manifest never had is made.
-    fn knows(&mut self, id: KeyspaceId) -> bool {
+    fn knows(&mut self, id: KeyspaceNumber) -> bool {
         if self.state.keyspaces.contains_key(&id) {
             return true;
         }
@@ -182,7 +182,7 @@ impl Replay<'_, '_> {
     }
 
     /// Writes a memtable out. Its changes are newer than all that its keyspace has in tables.
-    fn flush(&mut self, id: KeyspaceId) -> Result<()> {
+    fn flush(&mut self, id: KeyspaceNumber) -> Result<()> {
         let memtable = self.memtables.remove(&id).expect("it was filled");
         let upto = memtable.last_seq().expect("it was filled");
         let keyspace = &self.state.keyspaces[&id];

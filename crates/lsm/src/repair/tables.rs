@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use ringwood_env::Clock;
 
-use crate::batch::KeyspaceId;
+use crate::batch::KeyspaceNumber;
 use crate::cache::BlockCache;
 use crate::compaction::files::TableFiles;
 use crate::compaction::job::Compaction;
@@ -69,7 +69,7 @@ pub(super) fn mend(bench: &mut Bench<'_>, state: &State) -> Result<State> {
 
 /// Makes a state of all tables in the directory; `hint` is a state that the store once had.
 pub(super) fn rebuild(bench: &mut Bench<'_>, hint: &State) -> Result<State> {
-    let mut found: BTreeMap<KeyspaceId, Found> = BTreeMap::new();
+    let mut found: BTreeMap<KeyspaceNumber, Found> = BTreeMap::new();
     for (id, keyspace) in &hint.keyspaces {
         let name = keyspace.name.clone();
         let options = keyspace.options.clone();
@@ -324,7 +324,11 @@ fn lose_whole(bench: &mut Bench<'_>, damage: Corruption, known: Option<(String, 
 }
 
 /// INVARIANT repair-3: tables in any order become one level. Those that overlap no other stay as they are.
-fn one_level(bench: &mut Bench<'_>, id: KeyspaceId, mut keyspace: Found) -> Result<Vec<TableMeta>> {
+fn one_level(
+    bench: &mut Bench<'_>,
+    id: KeyspaceNumber,
+    mut keyspace: Found,
+) -> Result<Vec<TableMeta>> {
     keyspace
         .tables
         .sort_by(|a, b| a.smallest().cmp(&b.smallest()));

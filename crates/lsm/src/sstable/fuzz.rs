@@ -19,7 +19,7 @@ use super::reader::TableReader;
 use super::salvage::salvage_file;
 use super::tombstones::parse_tombstones;
 use super::writer::{TableOptions, TableWriter};
-use crate::batch::KeyspaceId;
+use crate::batch::KeyspaceNumber;
 use crate::cache::BlockCache;
 use crate::cursor::{BlockRead, Cursor, ReadTier};
 use crate::error::Result;
@@ -34,7 +34,7 @@ pub(crate) const NUMBER: FileNumber = FileNumber::new(1);
 /// Whose those tables are.
 pub(super) fn owner() -> TableOwner {
     TableOwner {
-        id: KeyspaceId(3),
+        id: KeyspaceNumber(3),
         name: "fuzz".into(),
     }
 }

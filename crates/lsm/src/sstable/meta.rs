@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::batch::KeyspaceId;
+use crate::batch::KeyspaceNumber;
 use crate::files::FileNumber;
 use crate::key::{InternalKey, SeqNo};
 
 /// Whose entries a table holds: what a repair goes by where the manifest is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TableOwner {
-    pub(crate) id: KeyspaceId,
+    pub(crate) id: KeyspaceNumber,
     pub(crate) name: Arc<str>,
 }
 

@@ -8,7 +8,7 @@
 
 use super::format::{Malformed, len_u32};
 use super::meta::{TableMeta, TableOwner};
-use crate::batch::KeyspaceId;
+use crate::batch::KeyspaceNumber;
 use crate::files::FileNumber;
 use crate::key::{InternalKey, Kind, SeqNo, split_deadline};
 use crate::range_tombstone::RangeTombstone;
@@ -171,7 +171,7 @@ impl TableProperties {
                 .ok_or(Malformed)
         };
         let owner = TableOwner {
-            id: KeyspaceId(number(17)?.try_into().map_err(|_| Malformed)?),
+            id: KeyspaceNumber(number(17)?.try_into().map_err(|_| Malformed)?),
             name: find(TAG_KEYSPACE_NAME)
                 .and_then(|bytes| str::from_utf8(bytes).ok())
                 .ok_or(Malformed)?
@@ -265,7 +265,7 @@ mod tests {
                 created_at_ms: 11,
             },
             owner: TableOwner {
-                id: KeyspaceId(19),
+                id: KeyspaceNumber(19),
                 name: "some keyspace".into(),
             },
             data_blocks: 12,

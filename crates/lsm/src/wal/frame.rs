@@ -171,7 +171,9 @@ mod tests {
         let value = vec![7; 50_000];
         for i in 0..100_u32 {
             let mut batch = Batch::new();
-            batch.put(KeyspaceId(0), &i.to_be_bytes(), &value).unwrap();
+            batch
+                .put(KeyspaceId::for_tests(0), &i.to_be_bytes(), &value)
+                .unwrap();
             frame.push(batch.encoded(), batch.count());
         }
         assert_eq!(frame.count(), 100);

@@ -75,8 +75,8 @@ impl Log {
             let mut batch = Batch::new();
             let mut value = vec![0; value_len];
             self.random.fill(&mut value);
-            batch.put(KeyspaceId(0), b"key", &value)?;
-            batch.delete(KeyspaceId(0), b"other")?;
+            batch.put(KeyspaceId::for_tests(0), b"key", &value)?;
+            batch.delete(KeyspaceId::for_tests(0), b"other")?;
             frame.push(batch.encoded(), batch.count());
         }
         if !self.writer.fits(&frame) {

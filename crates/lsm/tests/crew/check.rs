@@ -57,7 +57,7 @@ pub fn compare_range(
         let (found, before, after) = timed(db, read);
         let expected = states
             .iter()
-            .flat_map(|state| state.range(space.id(), bounds, before));
+            .flat_map(|state| state.range(space.id().number(), bounds, before));
         let what = format!("{}, forward {forward}", space.name());
         compare(&what, expected, &found, after);
     }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringwood_env::SeededRandom;
-use ringwood_lsm::{Durability, Error, Keyspace, KeyspaceId, ReadOptions, SeqNo, Ticket};
+use ringwood_lsm::{Durability, Error, Keyspace, ReadOptions, SeqNo, Ticket};
 
 use super::check::{compare_range, timed};
 use super::site::Site;
@@ -85,7 +85,7 @@ impl Writer {
             .collect();
         if let [write] = &writes[..] {
             site.begin(self.id, self.written + 1);
-            let told = site.db.write(&write.batch(), write.durability);
+            let told = site.db.write(&write.batch(&site.db), write.durability);
             self.acknowledged(site, write.clone(), told.unwrap());
             return;
         }
@@ -130,7 +130,7 @@ impl Writer {
     }
 
     fn draw_change(&mut self, site: &Site) -> Change {
-        let space = self.random.pick(&site.data).id();
+        let space = self.random.pick(&site.data).id().number();
         let mut change = self.data.change(&self.random, space, site.db.now());
         change.key = own_key(self.id, &change.key);
         if let ChangeKind::DeleteRange { end } = &mut change.kind {
@@ -141,7 +141,7 @@ impl Writer {
 
     /// What says that batch `number` is there.
     fn journal(&mut self, site: &Site, number: u64) -> Vec<Change> {
-        let (journal, mirror) = (site.journal.id(), site.mirror.id());
+        let (journal, mirror) = (site.journal.id().number(), site.mirror.id().number());
         let id = self.id;
         let mut changes = vec![
             put(journal, entry_key(id, number), number),
@@ -169,7 +169,7 @@ impl Writer {
         let key = own_key(self.id, &self.data.key(&self.random));
         let read = || space.get_with(&key, &ReadOptions::default()).unwrap();
         let (found, before, after) = timed(&site.db, read);
-        let expected = self.state.get(space.id(), &key, before);
+        let expected = self.state.get(space.id().number(), &key, before);
         let shown = found.map(|found| (found.value, found.deadline, Some(found.seq.get())));
         let agrees = match (&shown, expected) {
             (None, None) => true,
@@ -195,7 +195,7 @@ impl Writer {
     }
 }
 
-fn put(space: KeyspaceId, key: Vec<u8>, number: u64) -> Change {
+fn put(space: u32, key: Vec<u8>, number: u64) -> Change {
     let kind = ChangeKind::Put {
         value: number.to_be_bytes().into(),
         deadline: None,
@@ -205,7 +205,7 @@ fn put(space: KeyspaceId, key: Vec<u8>, number: u64) -> Change {
 
 fn submit(site: &Site, write: &Write) -> Ticket {
     loop {
-        match site.db.submit(&write.batch(), write.durability) {
+        match site.db.submit(&write.batch(&site.db), write.durability) {
             Err(Error::Stalled) => {
                 let delay = site.db.write_delay();
                 thread::sleep(delay.unwrap_or(Duration::from_millis(1)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ringwood_env::faulty::{Class, Failure, Fault, Operation};
 use ringwood_env::{FaultPlan, SeededRandom};
-use ringwood_lsm::{Compression, KeyspaceId, KeyspaceOptions};
+use ringwood_lsm::{Compression, KeyspaceOptions};
 
 use super::model::{Change, ChangeKind};
 
@@ -99,7 +99,7 @@ impl Data {
     }
 
     /// A change of some key; what expires does so a little before `now` or soon after.
-    pub fn change(&mut self, random: &SeededRandom, space: KeyspaceId, now: u64) -> Change {
+    pub fn change(&mut self, random: &SeededRandom, space: u32, now: u64) -> Change {
         let key = self.key(random);
         let (key, kind) = match random.below(20) {
             put @ 0..14 => {

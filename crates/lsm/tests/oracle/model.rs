@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use ringwood_lsm::{Batch, Durability, Error, KeyspaceId, Result, SeqNo};
+use ringwood_lsm::{Batch, Db, Durability, Error, Result, SeqNo};
 
 /// A value that was put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +26,12 @@ pub type Map = BTreeMap<Vec<u8>, Entry>;
 /// Every keyspace's content at one moment, expired entries included.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    maps: BTreeMap<KeyspaceId, Map>,
+    maps: BTreeMap<u32, Map>,
 }
 
 impl State {
     /// Looks a key up; the clock shows `now`.
-    pub fn get(&self, space: KeyspaceId, key: &[u8], now: u64) -> Option<&Entry> {
+    pub fn get(&self, space: u32, key: &[u8], now: u64) -> Option<&Entry> {
         let entry = self.maps.get(&space)?.get(key)?;
         entry.is_visible(now).then_some(entry)
     }
@@ -39,7 +39,7 @@ impl State {
     /// What a scan of `bounds` shows, in order.
     pub fn range(
         &self,
-        space: KeyspaceId,
+        space: u32,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
         now: u64,
     ) -> impl DoubleEndedIterator<Item = (&Vec<u8>, &Entry)> {
@@ -51,12 +51,7 @@ impl State {
 
     /// The latest deadline up to `now` of the keys in `spaces` that pass `is_of`: whoever looks at those
     /// keys is told that it has passed.
-    pub fn passed(
-        &self,
-        spaces: &[KeyspaceId],
-        is_of: impl Fn(&[u8]) -> bool,
-        now: u64,
-    ) -> Option<u64> {
+    pub fn passed(&self, spaces: &[u32], is_of: impl Fn(&[u8]) -> bool, now: u64) -> Option<u64> {
         let maps = spaces.iter().filter_map(|space| self.maps.get(space));
         let entries = maps.flatten().filter(|(key, _)| is_of(key));
         entries
@@ -65,7 +60,7 @@ impl State {
             .max()
     }
 
-    pub fn map(&self, space: KeyspaceId) -> Map {
+    pub fn map(&self, space: u32) -> Map {
         self.maps.get(&space).cloned().unwrap_or_default()
     }
 
@@ -101,7 +96,7 @@ impl State {
 
 #[derive(Clone, Debug)]
 pub struct Change {
-    pub space: KeyspaceId,
+    pub space: u32,
     pub key: Vec<u8>,
     pub kind: ChangeKind,
 }
@@ -128,20 +123,28 @@ pub struct Write {
 }
 
 impl Write {
-    pub fn batch(&self) -> Batch {
+    /// As `db`, which is open, is to be told.
+    pub fn batch(&self, db: &Db) -> Batch {
+        let spaces = db
+            .keyspaces()
+            .into_iter()
+            .filter_map(|name| db.keyspace(&name).ok());
+        let ids: BTreeMap<_, _> = spaces
+            .map(|space| (space.id().number(), space.id()))
+            .collect();
         let mut batch = Batch::new();
         for Change { space, key, kind } in &self.changes {
             let pushed = match kind {
                 ChangeKind::Put {
                     value,
                     deadline: None,
-                } => batch.put(*space, key, value),
+                } => batch.put(ids[space], key, value),
                 ChangeKind::Put {
                     value,
                     deadline: Some(deadline),
-                } => batch.put_expiring(*space, key, value, *deadline),
-                ChangeKind::Delete => batch.delete(*space, key),
-                ChangeKind::DeleteRange { end } => batch.delete_range(*space, key, end),
+                } => batch.put_expiring(ids[space], key, value, *deadline),
+                ChangeKind::Delete => batch.delete(ids[space], key),
+                ChangeKind::DeleteRange { end } => batch.delete_range(ids[space], key, end),
             };
             pushed.expect("keys and values are short");
         }

@@ -46,7 +46,7 @@ impl World {
         self.poll()
     }
 
-    pub fn some_space(&self) -> (String, ringwood_lsm::KeyspaceId) {
+    pub fn some_space(&self) -> (String, u32) {
         let at = self.random.index(self.spaces.len());
         let (name, id) = self.spaces.iter().nth(at).expect("it is below the number");
         (name.clone(), *id)
@@ -83,7 +83,7 @@ impl World {
 
     /// Writes, making room for it where background work is behind.
     pub fn write_now(&mut self, write: Write) -> Kept {
-        let batch = write.batch();
+        let batch = write.batch(self.db());
         let mut told = self.db().write(&batch, write.durability);
         if matches!(told, Err(Error::Stalled)) {
             self.coverage.note("writes stalled");
@@ -101,7 +101,7 @@ impl World {
     fn submit(&mut self) -> Kept {
         let write = self.draw_write();
         self.say(format!("submit {:?} {}", write.durability, summary(&write)));
-        match self.db().submit(&write.batch(), write.durability) {
+        match self.db().submit(&write.batch(self.db()), write.durability) {
             Ok(ticket) => {
                 self.queued.push((write, ticket));
                 Ok(())
@@ -436,7 +436,7 @@ impl World {
             });
         }
         if let Some(space) = self.allow("create", created)? {
-            self.spaces.insert(name, space.id());
+            self.spaces.insert(name, space.id().number());
         }
         Ok(())
     }

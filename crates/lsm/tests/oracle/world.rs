@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ringwood_env::faulty::{Operation, TraceEntry};
 use ringwood_env::{CrashMode, FaultPlan, FaultyDisk, ManualClock, SeededRandom};
 use ringwood_lsm::{
-    Db, Error, Iter, Job, Keyspace, KeyspaceId, Options, ReadOptions, Result, Snapshot, Ticket,
+    Db, Error, Iter, Job, Keyspace, Options, ReadOptions, Result, Snapshot, Ticket,
 };
 
 use super::coverage::Coverage;
@@ -44,7 +44,7 @@ pub struct HeldIter {
 pub struct Doubt {
     pub name: String,
     /// `None`: it was being created.
-    pub dropped: Option<KeyspaceId>,
+    pub dropped: Option<u32>,
 }
 
 pub struct World {
@@ -60,14 +60,14 @@ pub struct World {
     pub faults_planned: bool,
 
     pub db: Option<Db>,
-    pub spaces: BTreeMap<String, KeyspaceId>,
+    pub spaces: BTreeMap<String, u32>,
     pub doubt: Option<Doubt>,
     pub history: History,
     pub queued: Vec<(Write, Ticket)>,
     pub snapshots: Vec<(Snapshot, State)>,
     pub iters: Vec<HeldIter>,
     pub jobs: Vec<Job>,
-    pub checkpoints: Vec<(PathBuf, State, BTreeMap<String, KeyspaceId>)>,
+    pub checkpoints: Vec<(PathBuf, State, BTreeMap<String, u32>)>,
     pub directories_made: u32,
     /// The last time that must not be forgotten by a crash, and the last one shown.
     pub durable_now: u64,
@@ -375,7 +375,7 @@ impl World {
                 Some(_) => drop(self.spaces.remove(&doubt.name)),
                 None => {
                     let created = self.db().keyspace(&doubt.name);
-                    let id = created.map(|space| space.id()).unwrap_or_default();
+                    let id = created.map(|space| space.id().number()).unwrap_or_default();
                     self.spaces.insert(doubt.name, id);
                 }
             }
@@ -386,7 +386,7 @@ impl World {
             return violation(format!("E1: keyspaces {found:?}, expected {expected:?}"));
         }
         for (name, id) in &self.spaces {
-            if self.space(name).id() != *id {
+            if self.space(name).id().number() != *id {
                 return violation(format!("E1: keyspace {name} has another id"));
             }
         }
@@ -419,7 +419,7 @@ impl World {
         &mut self,
         path: PathBuf,
         state: &State,
-        spaces: &BTreeMap<String, KeyspaceId>,
+        spaces: &BTreeMap<String, u32>,
     ) -> Kept {
         self.coverage.note("checkpoints opened");
         let options = Options {

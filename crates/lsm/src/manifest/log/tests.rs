@@ -4,13 +4,13 @@ use ringwood_env::faulty::{
 };
 
 use super::*;
-use crate::batch::KeyspaceId;
+use crate::batch::KeyspaceNumber;
 use crate::files::{log_path, table_path};
 use crate::key::SeqNo;
 use crate::manifest::testing::meta;
 use crate::options::KeyspaceOptions;
 
-const KEYSPACE: KeyspaceId = KeyspaceId(0);
+const KEYSPACE: KeyspaceNumber = KeyspaceNumber(0);
 
 fn disk() -> Arc<dyn Disk> {
     Arc::new(RealDisk)
@@ -188,7 +188,7 @@ fn a_long_log_becomes_a_checkpoint() {
     let name = "n".repeat(60_000);
     let mut longest = 0;
     for id in 0..40 {
-        let id = KeyspaceId(id);
+        let id = KeyspaceNumber(id);
         let create = Edit::CreateKeyspace {
             id,
             name: name.clone(),
@@ -311,12 +311,17 @@ fn workload(disk: &FaultyDisk, acknowledged: &mut Vec<String>) -> Result<()> {
     acknowledged.push(show_but_numbers(manifest.state()));
     for id in 0..12 {
         let create = Edit::CreateKeyspace {
-            id: KeyspaceId(id),
+            id: KeyspaceNumber(id),
             name: format!("{id}").repeat(60_000),
             options: KeyspaceOptions::default(),
         };
         let edits = match id {
-            0..11 => vec![create, Edit::DropKeyspace { id: KeyspaceId(id) }],
+            0..11 => vec![
+                create,
+                Edit::DropKeyspace {
+                    id: KeyspaceNumber(id),
+                },
+            ],
             _ => vec![create],
         };
         manifest.append(&edits)?;
