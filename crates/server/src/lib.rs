@@ -39,4 +39,5 @@ mod service;
 pub use admin::{Damage, TornTail, VerifyReply};
 pub use config::{Limits, ServerConfig};
 pub use error::ProblemBody;
+pub use router::application;
 pub use server::{BindError, Server};

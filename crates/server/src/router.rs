@@ -18,11 +18,15 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::Service;
 use hyper::{Method, Request};
-use ringwood_node::Step;
+use ringwood_env::SystemClock;
+use ringwood_node::{Node, Step};
+use tokio::sync::watch;
 
 use crate::app::{App, Counted, FullResponse};
 use crate::body::RequestBody;
 use crate::call::Call;
+use crate::config::Limits;
+use crate::connection::{Application, Stage};
 use crate::error::{Code, Outcome, Problem, Result};
 use crate::request::Query;
 use crate::request_id::{REQUEST_ID, RequestId};
@@ -202,6 +206,17 @@ fn drop_body(response: &mut FullResponse) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
     }
     *response.body_mut() = Full::default();
+}
+
+/// What answers the requests of connections that somebody else accepts: pass it to
+/// [`connection::serve`](crate::connection::serve).
+#[must_use]
+pub fn application(
+    node: Node,
+    limits: Limits,
+    stage: watch::Receiver<Stage>,
+) -> impl Application {
+    Handler(Arc::new(App::new(node, limits, Arc::new(SystemClock), stage)))
 }
 
 /// The application, as connections hold it.

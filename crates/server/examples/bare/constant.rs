@@ -1,14 +1,8 @@
-//! The yardstick of `bench/`: the server's own connection function, with an application that answers
-//! every request at once with the same 1 KiB (and a `PUT` with 204, once its body is read).
-//!
-//! ```console
-//! $ cargo run --release -p ringwood-server --example bare -- 7500
-//! ```
+//! An application that answers every request at once with the same 1 KiB, and a `PUT` with 204, once
+//! its body is read.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::future::Future;
-use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -17,15 +11,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper::{Method, Request, Response, StatusCode};
-use ringwood_server::Limits;
-use ringwood_server::connection::{self, Stage};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 static ANSWER: [u8; 1024] = [b'x'; 1024];
 
 #[derive(Clone)]
-struct Constant;
+pub(crate) struct Constant;
 
 impl Service<Request<Incoming>> for Constant {
     type Response = Response<Full<Bytes>>;
@@ -47,7 +37,7 @@ impl Service<Request<Incoming>> for Constant {
     }
 }
 
-enum Answer {
+pub(crate) enum Answer {
     Now(Option<Response<Full<Bytes>>>),
     Later(Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>),
 }
@@ -60,24 +50,5 @@ impl Future for Answer {
             Self::Now(answer) => Poll::Ready(Ok(answer.take().expect("polled once"))),
             Self::Later(answer) => answer.as_mut().poll(context).map(Ok),
         }
-    }
-}
-
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let port = match std::env::args().nth(1) {
-        Some(port) => port.parse()?,
-        None => 0,
-    };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-    println!("listening on {}", listener.local_addr()?);
-    let (_stage, watched) = watch::channel(Stage::Serving);
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let watched = watched.clone();
-        tokio::spawn(async move {
-            connection::serve(stream, Constant, &Limits::default(), watched).await;
-        });
     }
 }
