@@ -9,18 +9,17 @@ use crate::namespace::Namespace;
 use crate::node::Shared;
 use crate::partition_store::{Change, Write};
 use crate::policy::{Policy, TTL_SECONDS_MAX};
-use crate::request::{Put, Request, Ttl};
+use crate::request::{Put, Ttl};
 
 impl Shared {
-    /// Counts a request against its namespace's rate, where it has one.
-    pub(crate) fn admit(&self, request: &Request) -> Result<(), NodeError> {
-        let namespace = request.namespace();
+    /// Counts what a request costs against its namespace's rate, where it has one.
+    pub(crate) fn admit(&self, namespace: &Namespace, cost: u64) -> Result<(), NodeError> {
         let Some(limit) = namespace.policy().requests_per_second else {
             return Ok(());
         };
         // The time of requests stands still while the wall clock is set back.
         let now = self.clock.monotonic();
-        let taken = namespace.requests.take(limit, request.cost(), now);
+        let taken = namespace.requests.take(limit, cost, now);
         taken.map_err(|retry_after| {
             self.counters.requests_limited.add(1);
             NodeError::RateLimited {

@@ -4,9 +4,7 @@ use std::fmt;
 
 use ringwood_env::UnixMillis;
 use ringwood_lsm::Slice;
-use ringwood_types::{
-    NamespaceId, PartitionId, RecordError, RecordHead, Version, VersionVector, context,
-};
+use ringwood_types::{ContextToken, NamespaceId, PartitionId, RecordError, RecordHead, Version};
 
 /// A key's value with what is known about it. Its bytes are pinned where the engine has them, not
 /// copied; see [`Slice`].
@@ -69,8 +67,8 @@ impl Entry {
 
     /// The causal context to send with what replaces it.
     #[must_use]
-    pub fn context(&self) -> String {
-        context_of((self.namespace, self.partition), self.version())
+    pub fn context(&self) -> ContextToken {
+        ContextToken::new(self.namespace, self.partition, self.version().dot)
     }
 }
 
@@ -84,16 +82,4 @@ impl fmt::Debug for Entry {
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
-}
-
-/// The context of one who has read exactly this version.
-pub(crate) fn context_of(
-    (namespace, partition): (NamespaceId, PartitionId),
-    version: Version,
-) -> String {
-    context::encode(
-        namespace,
-        partition,
-        &VersionVector::from_iter([version.dot]),
-    )
 }

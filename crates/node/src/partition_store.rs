@@ -14,9 +14,9 @@ use ringwood_env::UnixMillis;
 use ringwood_lsm::{
     Batch, Db, Durability, Found, Iter, Keyspace, ReadOptions, ReadTier, Snapshot, Ticket,
 };
-use ringwood_types::{NamespaceId, PartitionId, Record, Ring};
+use ringwood_types::{ContextToken, NamespaceId, PartitionId, Record, Ring};
 
-use crate::entry::{Entry, context_of};
+use crate::entry::Entry;
 use crate::error::{NodeError, Outcome};
 use crate::mint::Mint;
 use crate::namespace::{Namespace, State};
@@ -165,7 +165,7 @@ impl PartitionStore {
                     }
                     KeyReply::Stored {
                         version,
-                        context: context_of((namespace.id(), write.partition), version),
+                        context: ContextToken::new(namespace.id(), write.partition, version.dot),
                         deadline,
                     }
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ringwood_env::UnixMillis;
 use ringwood_lsm::Durability;
-use ringwood_types::Version;
+use ringwood_types::{ContextToken, Version};
 
 use crate::entry::Entry;
 use crate::error::NodeError;
@@ -181,7 +181,7 @@ pub enum KeyReply {
         /// Which write it is.
         version: Version,
         /// The causal context to send with what replaces it.
-        context: String,
+        context: ContextToken,
         /// When the value expires.
         deadline: Option<UnixMillis>,
     },

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ringwood_env::UnixMillis;
 use ringwood_lsm::{Durability, Error, ReadTier};
 
@@ -16,7 +17,7 @@ use crate::namespace::Namespace;
 use crate::node::{Node, Shared};
 use crate::partition_store::{Change, Write};
 use crate::persisting::{Answer, DurableReply, Persisting};
-use crate::request::{KeyReply, Reply, Request};
+use crate::request::{BatchItem, KeyReply, Reply, Request, Scan};
 use crate::scan;
 
 /// How the answer to a request comes.
@@ -59,8 +60,26 @@ impl Step {
 #[must_use = "the request is not answered yet"]
 pub struct Blocking {
     node: Node,
-    now: UnixMillis,
-    request: Request,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    Get {
+        namespace: Arc<Namespace>,
+        key: Bytes,
+    },
+    Scan {
+        namespace: Arc<Namespace>,
+        scan: Scan,
+        now: UnixMillis,
+    },
+    Batch {
+        namespace: Arc<Namespace>,
+        items: Vec<BatchItem>,
+        durability: Durability,
+        now: UnixMillis,
+    },
 }
 
 impl Blocking {
@@ -69,32 +88,22 @@ impl Blocking {
     /// # Errors
     /// [`NodeError`].
     pub fn run(self) -> Result<Reply, NodeError> {
-        let Self { node, now, request } = self;
-        match request {
-            Request::Get { namespace, key } | Request::Head { namespace, key } => {
-                node.shared.read(&namespace, &key, ReadTier::Disk)
-            }
-            Request::Scan { namespace, scan } => {
-                scan::page(&node.shared, &namespace, &scan, now).map(Reply::Page)
-            }
-            Request::Batch {
+        let shared = &self.node.shared;
+        match self.work {
+            Work::Get { namespace, key } => shared.read(&namespace, &key, ReadTier::Disk),
+            Work::Scan {
+                namespace,
+                scan,
+                now,
+            } => scan::page(shared, &namespace, &scan, now).map(Reply::Page),
+            Work::Batch {
                 namespace,
                 items,
                 durability,
-            } => {
-                let durability = durability.unwrap_or(namespace.policy().durability);
-                batch::run(
-                    &node.shared,
-                    &namespace,
-                    items,
-                    durability,
-                    now,
-                    ReadTier::Disk,
-                )
+                now,
+            } => batch::run(shared, &namespace, items, durability, now, ReadTier::Disk)
                 .unwrap_or_else(|_| unreachable!("reads from the disk never refuse to wait"))
-                .wait()
-            }
-            write @ (Request::Put { .. } | Request::Delete { .. }) => node.step(now, write).wait(),
+                .wait(),
         }
     }
 }
@@ -103,21 +112,14 @@ impl Node {
     /// Takes a request. Never waits for the disk; `now` is [`Node::now`], read once for the request
     /// or for all that came with it.
     pub fn step(&self, now: UnixMillis, request: Request) -> Step {
-        if let Err(refused) = self.shared.admit(&request) {
+        if let Request::Get { namespace, key } | Request::Head { namespace, key } = &request {
+            return self.get(namespace, key);
+        }
+        if let Err(refused) = self.shared.admit(request.namespace(), request.cost()) {
             return Step::Reply(Err(refused));
         }
         match request {
-            Request::Get {
-                ref namespace,
-                ref key,
-            }
-            | Request::Head {
-                ref namespace,
-                ref key,
-            } => match self.shared.read(namespace, key, ReadTier::Memory) {
-                Err(NodeError::Engine(Error::WouldBlock)) => self.block(now, request),
-                answer => Step::Reply(answer),
-            },
+            Request::Get { .. } | Request::Head { .. } => unreachable!("answered above"),
             Request::Put {
                 namespace,
                 put,
@@ -138,7 +140,11 @@ impl Node {
                 self.write(&namespace, checked, durability, now)
             }
             // Hundreds of partitions are sought: too long for a thread that serves others.
-            Request::Scan { .. } => self.block(now, request),
+            Request::Scan { namespace, scan } => self.blocking(Work::Scan {
+                namespace,
+                scan,
+                now,
+            }),
             Request::Batch {
                 namespace,
                 items,
@@ -148,28 +154,40 @@ impl Node {
                 let tier = ReadTier::Memory;
                 match batch::run(&self.shared, &namespace, items, durability, now, tier) {
                     Ok(answer) => answer.into(),
-                    Err(items) => self.block(
-                        now,
-                        Request::Batch {
+                    Err(items) => {
+                        self.shared.counters.requests_blocked.add(1);
+                        self.blocking(Work::Batch {
                             namespace,
                             items,
-                            durability: Some(durability),
-                        },
-                    ),
+                            durability,
+                            now,
+                        })
+                    }
                 }
             }
         }
     }
 
-    fn block(&self, now: UnixMillis, request: Request) -> Step {
-        if !matches!(request, Request::Scan { .. }) {
-            self.shared.counters.requests_blocked.add(1);
+    /// As [`Request::Get`], without a copy of the key where memory can answer.
+    pub fn get(&self, namespace: &Arc<Namespace>, key: &[u8]) -> Step {
+        if let Err(refused) = self.shared.admit(namespace, 1) {
+            return Step::Reply(Err(refused));
         }
-        Step::Blocking(Blocking {
-            node: self.clone(),
-            now,
-            request,
-        })
+        match self.shared.read(namespace, key, ReadTier::Memory) {
+            Err(NodeError::Engine(Error::WouldBlock)) => {
+                self.shared.counters.requests_blocked.add(1);
+                self.blocking(Work::Get {
+                    namespace: Arc::clone(namespace),
+                    key: Bytes::copy_from_slice(key),
+                })
+            }
+            answer => Step::Reply(answer),
+        }
+    }
+
+    fn blocking(&self, work: Work) -> Step {
+        let node = self.clone();
+        Step::Blocking(Blocking { node, work })
     }
 
     fn write(

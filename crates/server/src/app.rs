@@ -1,8 +1,12 @@
 //! What the connections of a server share, and what handlers wait with: for the node, for the disk.
 
 use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,7 +14,7 @@ use hyper::Response;
 use ringwood_env::Clock;
 use ringwood_node::{DEFAULT_NAMESPACE, Namespace, Node, NodeError, Reply, Step};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::Limits;
 use crate::connection::Stage;
@@ -30,7 +34,6 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) stage: watch::Receiver<Stage>,
     pub(crate) body_budget: Semaphore,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) request_ids: RequestIds,
     disk_reads: Arc<Semaphore>,
     upkeep: Arc<Semaphore>,
@@ -40,7 +43,7 @@ impl App {
     pub(crate) fn new(
         node: Node,
         limits: Limits,
-        clock: Arc<dyn Clock>,
+        clock: &dyn Clock,
         stage: watch::Receiver<Stage>,
     ) -> Self {
         Self {
@@ -51,7 +54,6 @@ impl App {
             metrics: Metrics::default(),
             node,
             limits,
-            clock,
             stage,
         }
     }
@@ -72,17 +74,19 @@ impl App {
     ///
     /// # Errors
     /// The node's; [`Code::DeadlineExceeded`], [`Code::Overloaded`].
-    pub(crate) async fn finish(&self, step: Step) -> Result<Reply> {
-        let until = Instant::now() + self.limits.request_timeout;
+    pub(crate) async fn finish(&self, step: Step, deadline: Deadline) -> Result<Reply> {
         match step {
             Step::Reply(reply) => Ok(reply?),
-            Step::Persisting(persisting) => match timeout_at(until, persisting).await {
-                Ok(reply) => Ok(reply?),
-                Err(_) => Err(self
+            Step::Persisting(persisting) => match deadline.or(persisting).await {
+                Some(reply) => Ok(reply?),
+                None => Err(self
                     .too_slow("the write is still on its way to the disk")
                     .with_outcome(Some(Outcome::Unknown))),
             },
-            Step::Blocking(blocking) => self.on_disk_thread(until, move || blocking.run()).await,
+            Step::Blocking(blocking) => {
+                self.on_disk_thread(deadline.until, move || blocking.run())
+                    .await
+            }
         }
     }
 
@@ -132,10 +136,13 @@ impl App {
     }
 
     /// Holds a writer back while background work is behind, so that it need not be stopped.
-    pub(crate) async fn slow_down(&self) {
-        if let Some(delay) = self.node.write_delay() {
+    /// Says whether it did.
+    pub(crate) async fn slow_down(&self) -> bool {
+        let delay = self.node.write_delay();
+        if let Some(delay) = delay {
             tokio::time::sleep(delay.min(self.limits.request_timeout)).await;
         }
+        delay.is_some()
     }
 
     /// When a request that begins to wait now is given up.
@@ -146,6 +153,57 @@ impl App {
     fn too_slow(&self, what: &str) -> Box<Problem> {
         let limit = self.limits.request_timeout;
         Problem::new(Code::DeadlineExceeded, format!("{what} after {limit:?}"))
+    }
+}
+
+/// How long a request is left alone before it sets a timer.
+const QUIET: Duration = Duration::from_millis(10);
+
+/// When a request is given up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub(crate) until: Instant,
+    /// From when on it sets a timer that wakes it; until then its connection looks after it.
+    alarm_from: Instant,
+    /// Whether the connection does.
+    watched: bool,
+}
+
+impl Deadline {
+    /// Of a request that is all there at `from`. `watched`: it is polled with its connection, whose
+    /// own timer goes off before the time is over.
+    pub(crate) fn new(from: Instant, limits: &Limits, watched: bool) -> Self {
+        Self {
+            until: from + limits.request_timeout,
+            alarm_from: from + QUIET,
+            watched,
+        }
+    }
+
+    /// The same, if the request is all there only now.
+    pub(crate) fn restarted(self, limits: &Limits) -> Self {
+        Self::new(Instant::now(), limits, self.watched)
+    }
+
+    /// Waits for `future`; gives `None` once the time is over.
+    ///
+    /// Timers are kept in one list for all threads, behind a lock, and a write takes a fraction of a
+    /// millisecond. So none is set for what is polled as it begins; the connection's own timer has
+    /// it polled again.
+    fn or<F: Future + Unpin>(self, mut future: F) -> impl Future<Output = Option<F::Output>> {
+        let mut begins = true;
+        let mut timer = None;
+        poll_fn(move |context| {
+            if let Poll::Ready(output) = Pin::new(&mut future).poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            let begins = std::mem::take(&mut begins) || Instant::now() < self.alarm_from;
+            if self.watched && begins {
+                return Poll::Pending;
+            }
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(self.until)));
+            timer.as_mut().poll(context).map(|()| None)
+        })
     }
 }
 

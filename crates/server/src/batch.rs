@@ -27,9 +27,10 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<FullResponse> {
         items,
         durability,
     };
-    call.app.slow_down().await;
+    let held_back = call.app.slow_down().await;
+    call.count_from_here(held_back);
     let now = call.app.node.now();
-    let Reply::Batch(replies) = call.app.finish(call.app.node.step(now, request)).await? else {
+    let Reply::Batch(replies) = call.finish(call.app.node.step(now, request)).await? else {
         return Err(misfit());
     };
     let mut replies = replies.into_iter();

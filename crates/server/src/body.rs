@@ -1,16 +1,19 @@
 //! Reading request bodies: within a length, not slower than a rate, whole or not at all.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderMap};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Limits;
 use crate::error::{Code, Problem, Result};
+use crate::head::Head;
 
 /// Bodies up to this length need no share of the budget: their connection accounts for them.
 const SMALL: usize = 16 << 10;
@@ -28,14 +31,16 @@ pub(crate) struct RequestBody {
 /// A body that was read, and its share of the memory for bodies.
 pub(crate) struct Received<'a> {
     pub(crate) bytes: Bytes,
+    /// Whether it took waiting.
+    pub(crate) was_awaited: bool,
     _share: Option<SemaphorePermit<'a>>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, headers: &HeaderMap) -> Self {
+    pub(crate) fn new(incoming: Incoming, head: &Head<'_>) -> Self {
         Self {
             incoming,
-            expects_continue: headers.contains_key(header::EXPECT),
+            expects_continue: head.expect.is_some(),
             given_up: false,
         }
     }
@@ -64,11 +69,11 @@ impl RequestBody {
         }
         let most = usize::try_from(hint.exact().unwrap_or(limit as u64)).unwrap_or(limit);
         let share = self.reserve(most, limits, budget).await?;
-        let pace = Pace::new(limits);
+        let mut pace = None;
         let mut first = Bytes::new();
         let mut rest: Option<BytesMut> = None;
         let mut received = 0;
-        while let Some(data) = self.frame(&pace, received).await? {
+        while let Some(data) = self.frame(&mut pace, limits, received).await? {
             received += data.len() as u64;
             if received > limit as u64 {
                 return Err(refuse(received));
@@ -86,6 +91,7 @@ impl RequestBody {
         }
         Ok(Received {
             bytes: rest.map_or(first, BytesMut::freeze),
+            was_awaited: share.is_some() || pace.is_some(),
             _share: share,
         })
     }
@@ -128,10 +134,25 @@ impl RequestBody {
         }
     }
 
-    async fn frame(&mut self, pace: &Pace, received: u64) -> Result<Option<Bytes>> {
+    /// The next piece. What has come already is taken without a look at the clock: the pace counts
+    /// from the first wait.
+    async fn frame(
+        &mut self,
+        pace: &mut Option<Pace>,
+        limits: &Limits,
+        received: u64,
+    ) -> Result<Option<Bytes>> {
         loop {
-            let next = timeout_at(pace.due(received), self.incoming.frame());
-            let frame = match next.await {
+            let come =
+                poll_fn(|context| Poll::Ready(Pin::new(&mut self.incoming).poll_frame(context)));
+            let next = match come.await {
+                Poll::Ready(next) => Ok(next),
+                Poll::Pending => {
+                    let pace = pace.get_or_insert_with(|| Pace::new(limits));
+                    timeout_at(pace.due(received), self.incoming.frame()).await
+                }
+            };
+            let frame = match next {
                 Err(_) => {
                     self.given_up = true;
                     return Err(Problem::new(

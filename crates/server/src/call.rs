@@ -3,22 +3,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::header::{self, HeaderMap};
-use ringwood_node::{Durability, KeyReply, Namespace, Put, Reply, Request};
+use ringwood_node::{Durability, KeyReply, Namespace, Put, Reply, Request, Step};
 
-use crate::app::App;
+use crate::app::{App, Deadline};
 use crate::body::{Received, RequestBody};
 use crate::error::{Code, Problem, Result};
+use crate::head::Head;
 use crate::request::{self, CONTEXT, Query};
 use crate::route::Route;
 
 /// A request on its way through a handler.
 pub(crate) struct Call<'a> {
     pub(crate) app: &'a App,
-    pub(crate) headers: &'a HeaderMap,
+    pub(crate) head: Head<'a>,
     pub(crate) route: Route<'a>,
     pub(crate) query: Query<'a>,
     pub(crate) body: &'a mut RequestBody,
+    pub(crate) deadline: Deadline,
 }
 
 /// What every write to one key says.
@@ -40,7 +41,7 @@ impl<'a> Call<'a> {
         Ok(Target {
             namespace: self.app.namespace(&self.route)?,
             key,
-            context: context(self.headers)?,
+            context: context(&self.head)?,
             durability,
         })
     }
@@ -50,9 +51,9 @@ impl<'a> Call<'a> {
     /// # Errors
     /// As [`Call::target`].
     pub(crate) fn write_options(&mut self) -> Result<Option<Durability>> {
-        request::check_consistency(self.headers, &mut self.query)?;
-        request::refuse_conditions(self.headers)?;
-        refuse_encoding(self.headers)?;
+        request::check_consistency(&self.head, &mut self.query)?;
+        request::refuse_conditions(&self.head)?;
+        refuse_encoding(&self.head)?;
         request::durability(&mut self.query)
     }
 
@@ -63,9 +64,12 @@ impl<'a> Call<'a> {
     pub(crate) async fn read_value(&mut self, room: usize) -> Result<Received<'a>> {
         let limits = &self.app.limits;
         let limit = limits.value_len.saturating_add(room);
-        self.body
+        let received = self
+            .body
             .read(limit, Code::ValueTooLarge, limits, &self.app.body_budget)
-            .await
+            .await?;
+        self.count_from_here(received.was_awaited);
+        Ok(received)
     }
 
     /// Reads a body of JSON.
@@ -73,23 +77,33 @@ impl<'a> Call<'a> {
     /// # Errors
     /// [`Code::BodyTooLarge`], or as [`RequestBody::read`].
     pub(crate) async fn read_json(&mut self) -> Result<Received<'a>> {
-        refuse_encoding(self.headers)?;
+        refuse_encoding(&self.head)?;
         let limits = &self.app.limits;
-        self.body
+        let received = self
+            .body
             .read(
                 limits.batch_len,
                 Code::BodyTooLarge,
                 limits,
                 &self.app.body_budget,
             )
-            .await
+            .await?;
+        self.count_from_here(received.was_awaited);
+        Ok(received)
+    }
+
+    /// The time for an answer begins when the whole request is there.
+    pub(crate) fn count_from_here(&mut self, waited: bool) {
+        if waited {
+            self.deadline = self.deadline.restarted(&self.app.limits);
+        }
     }
 
     /// Sets a key and waits for it.
     ///
     /// # Errors
     /// The node's.
-    pub(crate) async fn put(&self, target: Target, put: Put) -> Result<KeyReply> {
+    pub(crate) async fn put(&mut self, target: Target, put: Put) -> Result<KeyReply> {
         self.write(Request::Put {
             namespace: target.namespace,
             put,
@@ -102,7 +116,7 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// The node's.
-    pub(crate) async fn delete(&self, target: Target) -> Result<KeyReply> {
+    pub(crate) async fn delete(&mut self, target: Target) -> Result<KeyReply> {
         self.write(Request::Delete {
             namespace: target.namespace,
             key: target.key,
@@ -112,10 +126,19 @@ impl<'a> Call<'a> {
         .await
     }
 
-    async fn write(&self, request: Request) -> Result<KeyReply> {
-        self.app.slow_down().await;
+    async fn write(&mut self, request: Request) -> Result<KeyReply> {
+        let held_back = self.app.slow_down().await;
+        self.count_from_here(held_back);
         let node = &self.app.node;
-        key_reply(self.app.finish(node.step(node.now(), request)).await?)
+        key_reply(self.finish(node.step(node.now(), request)).await?)
+    }
+
+    /// Waits for a step's reply.
+    ///
+    /// # Errors
+    /// As [`App::finish`].
+    pub(crate) async fn finish(&self, step: Step) -> Result<Reply> {
+        self.app.finish(step, self.deadline).await
     }
 }
 
@@ -137,9 +160,9 @@ pub(crate) fn misfit() -> Box<Problem> {
 }
 
 /// The causal context that a write brings along.
-fn context(headers: &HeaderMap) -> Result<Option<String>> {
-    let given = headers
-        .get(CONTEXT)
+fn context(head: &Head<'_>) -> Result<Option<String>> {
+    let given = head
+        .context
         .map(|context| context.to_str().map(str::to_owned));
     given.transpose().map_err(|_| {
         Problem::new(
@@ -150,8 +173,8 @@ fn context(headers: &HeaderMap) -> Result<Option<String>> {
 }
 
 /// What came compressed would be stored, and given out, without anybody knowing.
-fn refuse_encoding(headers: &HeaderMap) -> Result<()> {
-    match headers.get(header::CONTENT_ENCODING) {
+fn refuse_encoding(head: &Head<'_>) -> Result<()> {
+    match head.content_encoding {
         Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
             Err(Problem::new(
                 Code::EncodingUnsupported,

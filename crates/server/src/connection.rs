@@ -5,7 +5,8 @@
 //!
 //! A connection has ONE timer that looks at what happened lately, rather than one that is set anew
 //! for every request: a late look costs nothing while requests flow. So every timeout is kept to
-//! within [`Limits::head_timeout`].
+//! within [`Limits::head_timeout`]. It also has requests polled again, which then look at their own
+//! deadlines, so that a request that is quick sets no timer either.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -123,7 +124,7 @@ where
     };
     let builder = protocol(limits);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut alarm = pin!(sleep_until(Instant::now() + limits.head_timeout));
+    let mut alarm = pin!(sleep_until(Instant::now() + look_interval(limits)));
     loop {
         tokio::select! {
             biased;
@@ -144,6 +145,11 @@ where
             },
         }
     }
+}
+
+/// The longest time between two looks: one falls into every request that takes too long.
+fn look_interval(limits: &Limits) -> Duration {
+    limits.head_timeout.min(limits.request_timeout)
 }
 
 /// Hears a client out, for a while, that was told goodbye.
@@ -246,13 +252,14 @@ impl Activity {
         let left = if blocked != 0 {
             left(blocked, limits.write_timeout)?
         } else if self.in_flight.load(Relaxed) > 0 {
-            limits.head_timeout // bodies and requests have deadlines of their own
+            look_interval(limits) // bodies and requests have deadlines of their own
         } else if head != 0 {
             left(head, limits.head_timeout)?
         } else {
             left(self.idle_since.load(Relaxed), limits.idle_timeout)?
         };
-        Some(left.clamp(Duration::from_millis(1), limits.head_timeout))
+        let soon = Duration::from_millis(1);
+        Some(left.clamp(soon, look_interval(limits).max(soon)))
     }
 }
 

@@ -93,9 +93,8 @@ impl Connections {
             .max_blocking_threads(2)
             .build()
             .expect("threads and timers are to be had");
-        let clock = Arc::new(SystemClock);
         Self {
-            app: Arc::new(App::new(node, Limits::default(), clock, watched)),
+            app: Arc::new(App::new(node, Limits::default(), &SystemClock, watched)),
             runtime,
             stage,
         }

@@ -11,6 +11,7 @@ use hyper::{Response, StatusCode};
 use ringwood_env::UnixMillis;
 use ringwood_lsm::Slice;
 use ringwood_node::{Entry, KeyReply};
+use ringwood_types::{ContextToken, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::ser::Formatter;
@@ -84,10 +85,12 @@ pub(crate) struct WriteReply {
     /// `stored` or `deleted`.
     status: &'static str,
     /// Names the write.
-    version: String,
+    #[schema(value_type = String)]
+    version: VersionText,
     /// To be sent with what replaces it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<String>,
+    #[schema(value_type = Option<String>)]
+    context: Option<ContextText>,
     /// Milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<UnixMillis>,
@@ -103,7 +106,7 @@ impl WriteReply {
                 version,
                 context,
                 deadline,
-            } => ("stored", version, Some(context), deadline),
+            } => ("stored", version, Some(ContextText(context)), deadline),
             KeyReply::Deleted { version } => ("deleted", version, None, None),
             _ => return None,
         };
@@ -112,11 +115,32 @@ impl WriteReply {
             key,
             key64,
             status,
-            version: version.to_string(),
+            version: VersionText(version),
             context,
             expires_at,
             replicas: "1/1",
         })
+    }
+}
+
+/// A version on its way into JSON, without memory of its own.
+#[derive(Debug)]
+struct VersionText(Version);
+
+impl Serialize for VersionText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let text = self.0.to_text();
+        serializer.serialize_str(std::str::from_utf8(&text).expect("digits are ASCII"))
+    }
+}
+
+/// A context on its way into JSON.
+#[derive(Debug)]
+struct ContextText(ContextToken);
+
+impl Serialize for ContextText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
     }
 }
 
@@ -187,10 +211,12 @@ pub(crate) struct EntryReply {
     content_type: Option<String>,
     /// Names the write that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
+    #[schema(value_type = Option<String>)]
+    version: Option<VersionText>,
     /// To be sent with what replaces it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<String>,
+    #[schema(value_type = Option<String>)]
+    context: Option<ContextText>,
     /// Seconds left to live, rounded up.
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl: Option<u64>,
@@ -221,8 +247,8 @@ impl EntryReply {
         let left = |deadline: UnixMillis| deadline.saturating_sub(now).div_ceil(1000);
         let mut reply = Self {
             content_type: entry.content_type().map(str::to_owned),
-            version: Some(entry.version().to_string()),
-            context: Some(entry.context()),
+            version: Some(VersionText(entry.version())),
+            context: Some(ContextText(entry.context())),
             ttl: entry.deadline().map(left),
             expires_at: entry.deadline(),
             ..Self::key(key)

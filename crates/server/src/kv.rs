@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{self, HeaderMap};
 use ringwood_node::{KeyReply, Put, Reply, Request, Scan};
 
 use crate::app::FullResponse;
 use crate::call::{Call, key_reply, misfit};
 use crate::error::{Code, Problem, Result};
+use crate::head::Head;
 use crate::json::{self, Encoding, EntryReply, PageReply, PutBody, WriteReply};
 use crate::request::{self, Query};
 
@@ -19,14 +19,14 @@ const PAGE_LEN: u64 = 100;
 pub(crate) async fn get(mut call: Call<'_>) -> Result<FullResponse> {
     let key = request::key(call.route.key, &mut call.query)?;
     let wanted = encoding(&mut call.query)?;
-    request::check_consistency(call.headers, &mut call.query)?;
+    request::check_consistency(&call.head, &mut call.query)?;
     call.query.finish()?;
     let request = Request::Get {
         namespace: call.app.namespace(&call.route)?,
         key: Bytes::copy_from_slice(&key),
     };
     let now = call.app.node.now();
-    match key_reply(call.app.finish(call.app.node.step(now, request)).await?)? {
+    match key_reply(call.finish(call.app.node.step(now, request)).await?)? {
         KeyReply::Missing => Err(Problem::new(Code::KeyNotFound, "the key has no value")),
         KeyReply::Entry(entry) => {
             if wanted == Encoding::Utf8 && std::str::from_utf8(entry.value()).is_err() {
@@ -54,11 +54,11 @@ pub(crate) async fn put(mut call: Call<'_>) -> Result<FullResponse> {
         context: target.context.clone(),
         ..Put::default()
     };
-    match as_json(call.headers, &received.bytes)? {
+    match as_json(&call.head, &received.bytes)? {
         Some(body) => fill(&mut put, body, wanted)?,
         None => {
             put.value = received.bytes.clone();
-            put.content_type = request::content_type(call.headers)?;
+            put.content_type = request::content_type(&call.head)?;
         }
     }
     let key = target.key.clone();
@@ -94,10 +94,8 @@ fn fill(put: &mut Put, body: PutBody, wanted: Encoding) -> Result<()> {
 ///
 /// Who says JSON must send what this route takes. Who says nothing (or form, as curl does unasked)
 /// may mean either, and a body that is not exactly ours is taken as it is.
-fn as_json(headers: &HeaderMap, body: &[u8]) -> Result<Option<PutBody>> {
-    let given = headers
-        .get(header::CONTENT_TYPE)
-        .map_or(&b""[..], |value| value.as_bytes());
+fn as_json(head: &Head<'_>, body: &[u8]) -> Result<Option<PutBody>> {
+    let given = head.content_type.map_or(&b""[..], |value| value.as_bytes());
     let kind = given
         .split(|&byte| byte == b';')
         .next()
@@ -137,12 +135,12 @@ pub(crate) async fn scan(mut call: Call<'_>) -> Result<FullResponse> {
         cursor: query.take("cursor")?.map(Cow::into_owned),
     };
     let wanted = encoding(query)?;
-    request::check_consistency(call.headers, query)?;
+    request::check_consistency(&call.head, query)?;
     call.query.finish()?;
     let namespace = call.app.namespace(&call.route)?;
     let now = call.app.node.now();
     let step = call.app.node.step(now, Request::Scan { namespace, scan });
-    let Reply::Page(page) = call.app.finish(step).await? else {
+    let Reply::Page(page) = call.finish(step).await? else {
         return Err(misfit());
     };
     let item = |found: ringwood_node::PageEntry| match found.entry {
@@ -168,8 +166,12 @@ mod tests {
     #[test]
     fn who_says_json_must_send_it_and_others_may() {
         let read = |kind: Option<&'static str>, body: &str| {
-            let kind = kind.map(|kind| (header::CONTENT_TYPE, HeaderValue::from_static(kind)));
-            as_json(&HeaderMap::from_iter(kind), body.as_bytes())
+            let kind = kind.map(HeaderValue::from_static);
+            let head = Head {
+                content_type: kind.as_ref(),
+                ..Head::default()
+            };
+            as_json(&head, body.as_bytes())
         };
         let json = Some("application/json; charset=utf-8");
         let form = Some("application/x-www-form-urlencoded");

@@ -4,7 +4,7 @@
 //! watches for clients that take too long; `router` takes a request to its answer, by the one table
 //! of routes in `route`. The handlers, below it, are `raw` (`/kv/…`), `kv`, `batch` and `namespaces`
 //! (`/v1/…`), `admin` (a node's upkeep) and `service` (health, metrics, description); what they have in
-//! common is in `call`, `request`, `body` and `json`, and `app` is what all connections share. `error` is the one table
+//! common is in `call`, `head`, `request`, `body` and `json`, and `app` is what all connections share. `error` is the one table
 //! of everything that can go wrong.
 //!
 //! No framework: keys are bytes and stand in the path, which routers take for text; and a value in
@@ -23,6 +23,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod head;
 mod json;
 mod kv;
 mod metrics;

@@ -8,12 +8,13 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use ringwood_env::UnixMillis;
-use ringwood_node::{Entry, KeyReply, Put, Reply, Request as NodeRequest, Step};
-use ringwood_types::Version;
+use ringwood_node::{Entry, KeyReply, Put, Reply, Step};
+use ringwood_types::{ContextToken, Version};
 
-use crate::app::{App, FullResponse};
+use crate::app::{App, Deadline, FullResponse};
 use crate::call::{Call, key_reply, misfit};
 use crate::error::{Code, Problem, Result};
+use crate::head::Head;
 use crate::request::{self, CONTEXT, Query};
 use crate::route::Route;
 
@@ -25,8 +26,8 @@ const UNTYPED: HeaderValue = HeaderValue::from_static("application/octet-stream"
 
 /// How a raw read begins.
 pub(crate) enum Begun {
-    /// It took no waiting: here is the answer.
-    Answered(Result<FullResponse>),
+    /// It took no waiting: here is what was found.
+    Answered(Result<Found>),
     /// It waits for the disk: [`finish`] it.
     Waiting(Step),
     /// It is not of the common kind: ask [`get`].
@@ -34,14 +35,18 @@ pub(crate) enum Begun {
 }
 
 /// Begins a `GET` or `HEAD` on the connection's own thread.
-pub(crate) fn begin(app: &App, request: &Request<Incoming>, route: Route<'_>) -> Begun {
-    let headers = request.headers();
+pub(crate) fn begin(
+    app: &App,
+    head: &Head<'_>,
+    request: &Request<Incoming>,
+    route: Route<'_>,
+) -> Begun {
     // Pages of other origins, bodies and the like are answered by the careful path.
-    if headers.contains_key(header::ORIGIN) || !request.body().is_end_stream() {
+    if head.origin.is_some() || !request.body().is_end_stream() {
         return Begun::Uncommon;
     }
-    match read(app, headers, route, Query::new(request.uri().query())) {
-        Ok(Step::Reply(Ok(reply))) => Begun::Answered(found(reply, headers)),
+    match read(app, head, route, Query::new(request.uri().query())) {
+        Ok(Step::Reply(Ok(reply))) => Begun::Answered(Found::of(reply, head)),
         Ok(Step::Reply(Err(error))) => Begun::Answered(Err(error.into())),
         Ok(step) => Begun::Waiting(step),
         Err(problem) => Begun::Answered(Err(problem)),
@@ -49,31 +54,33 @@ pub(crate) fn begin(app: &App, request: &Request<Incoming>, route: Route<'_>) ->
 }
 
 /// Waits for a read that [`begin`] began.
-pub(crate) async fn finish(app: &App, headers: &HeaderMap, step: Step) -> Result<FullResponse> {
-    found(app.finish(step).await?, headers)
+pub(crate) async fn finish(
+    app: &App,
+    head: &Head<'_>,
+    step: Step,
+    deadline: Deadline,
+) -> Result<FullResponse> {
+    let found = Found::of(app.finish(step, deadline).await?, head)?;
+    Ok(found.into_response(HeaderMap::new()))
 }
 
 pub(crate) async fn get(call: Call<'_>) -> Result<FullResponse> {
-    let step = read(call.app, call.headers, call.route, call.query)?;
-    finish(call.app, call.headers, step).await
+    let step = read(call.app, &call.head, call.route, call.query)?;
+    finish(call.app, &call.head, step, call.deadline).await
 }
 
-fn read(app: &App, headers: &HeaderMap, route: Route<'_>, mut query: Query<'_>) -> Result<Step> {
+fn read(app: &App, head: &Head<'_>, route: Route<'_>, mut query: Query<'_>) -> Result<Step> {
     let key = request::key(route.key, &mut query)?;
-    request::check_consistency(headers, &mut query)?;
+    request::check_consistency(head, &mut query)?;
     query.finish()?;
-    let request = NodeRequest::Get {
-        namespace: app.namespace(&route)?,
-        key: Bytes::copy_from_slice(&key),
-    };
-    Ok(app.node.step(app.node.now(), request))
+    Ok(app.node.get(&app.namespace(&route)?, &key))
 }
 
 pub(crate) async fn put(mut call: Call<'_>) -> Result<FullResponse> {
     let target = call.target()?;
     let ttl = request::ttl(&mut call.query)?;
     call.query.finish()?;
-    let content_type = request::content_type(call.headers)?;
+    let content_type = request::content_type(&call.head)?;
     let received = call.read_value(0).await?;
     let put = Put {
         key: target.key.clone(),
@@ -91,7 +98,9 @@ pub(crate) async fn put(mut call: Call<'_>) -> Result<FullResponse> {
         return Err(misfit());
     };
     let mut response = no_content();
-    describe(response.headers_mut(), version, &context, deadline);
+    let headers = response.headers_mut();
+    headers.reserve(8);
+    describe(headers, &Etag::of(version), &context, deadline);
     Ok(response)
 }
 
@@ -112,46 +121,92 @@ fn no_content() -> FullResponse {
     response
 }
 
-fn found(reply: Reply, asked: &HeaderMap) -> Result<FullResponse> {
-    let entry = match key_reply(reply)? {
-        KeyReply::Entry(entry) => entry,
-        KeyReply::Missing => return Err(Problem::new(Code::KeyNotFound, "the key has no value")),
-        _ => return Err(misfit()),
-    };
-    let (version, context) = (entry.version(), entry.context());
-    let mut response = Response::new(Full::default());
-    let headers = response.headers_mut();
-    headers.reserve(8);
-    describe(headers, version, &context, entry.deadline());
-    if is_known(asked, &headers[header::ETAG]) {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        return Ok(response);
+/// A value, and how much of it a client wants.
+pub(crate) struct Found {
+    entry: Entry,
+    etag: Etag,
+    wanted: Wanted,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    /// It has this version already.
+    Nothing,
+    Whole,
+    Part(Range<usize>),
+}
+
+impl Found {
+    fn of(reply: Reply, head: &Head<'_>) -> Result<Self> {
+        let entry = match key_reply(reply)? {
+            KeyReply::Entry(entry) => entry,
+            KeyReply::Missing => {
+                return Err(Problem::new(Code::KeyNotFound, "the key has no value"));
+            }
+            _ => return Err(misfit()),
+        };
+        let etag = Etag::of(entry.version());
+        let wanted = wanted(head, &etag, entry.value().len())?;
+        Ok(Self {
+            entry,
+            etag,
+            wanted,
+        })
     }
-    headers.insert(header::CONTENT_TYPE, content_type_of(&entry));
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    let len = entry.value().len();
-    let mut value = Bytes::from_owner(entry.into_value());
-    if let Some(part) = wanted_part(asked, &headers[header::ETAG], len)? {
-        let content_range = format!("bytes {}-{}/{len}", part.start, part.end - 1);
-        let content_range = HeaderValue::from_str(&content_range).expect("digits fit a header");
-        headers.insert(header::CONTENT_RANGE, content_range);
-        value = value.slice(part);
-        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+
+    /// The response; `headers`, an empty map, is memory for it.
+    pub(crate) fn into_response(self, mut headers: HeaderMap) -> FullResponse {
+        let Self {
+            entry,
+            etag,
+            wanted,
+        } = self;
+        headers.reserve(8);
+        describe(&mut headers, &etag, &entry.context(), entry.deadline());
+        let mut response = Response::new(Full::default());
+        if wanted == Wanted::Nothing {
+            *response.headers_mut() = headers;
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        headers.insert(header::CONTENT_TYPE, content_type_of(&entry));
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        let len = entry.value().len();
+        let mut value = Bytes::from_owner(entry.into_value());
+        if let Wanted::Part(part) = wanted {
+            let content_range = format!("bytes {}-{}/{len}", part.start, part.end - 1);
+            let content_range = HeaderValue::from_str(&content_range).expect("digits fit a header");
+            headers.insert(header::CONTENT_RANGE, content_range);
+            value = value.slice(part);
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
+        *response.headers_mut() = headers;
+        *response.body_mut() = Full::new(value);
+        response
     }
-    *response.body_mut() = Full::new(value);
-    Ok(response)
+}
+
+/// A version as `ETag` has it: in quotes.
+struct Etag([u8; Version::TEXT_LEN + 2]);
+
+impl Etag {
+    fn of(version: Version) -> Self {
+        let mut text = [b'"'; Version::TEXT_LEN + 2];
+        text[1..=Version::TEXT_LEN].copy_from_slice(&version.to_text());
+        Self(text)
+    }
 }
 
 /// Says in headers which version a value is.
 fn describe(
     headers: &mut HeaderMap,
-    version: Version,
-    context: &str,
+    etag: &Etag,
+    context: &ContextToken,
     deadline: Option<UnixMillis>,
 ) {
-    let text = |text: &str| HeaderValue::from_str(text).expect("versions are plain ASCII");
-    headers.insert(header::ETAG, text(&format!("\"{version}\"")));
-    headers.insert(CONTEXT, text(context));
+    let text = |text: &[u8]| HeaderValue::from_bytes(text).expect("versions are plain ASCII");
+    headers.insert(header::ETAG, text(&etag.0));
+    headers.insert(CONTEXT, text(context.as_ref()));
     headers.insert(REPLICAS, ALL_REPLICAS);
     if let Some(deadline) = deadline {
         headers.insert(EXPIRES_AT, HeaderValue::from(deadline));
@@ -163,28 +218,39 @@ fn content_type_of(entry: &Entry) -> HeaderValue {
     given.and_then(std::result::Result::ok).unwrap_or(UNTYPED)
 }
 
-/// Whether the client has this version already.
-fn is_known(asked: &HeaderMap, etag: &HeaderValue) -> bool {
-    let Some(known) = asked.get(header::IF_NONE_MATCH) else {
-        return false;
-    };
-    let tag = etag.as_bytes();
+fn wanted(head: &Head<'_>, etag: &Etag, len: usize) -> Result<Wanted> {
+    if head
+        .if_none_match
+        .is_some_and(|known| is_known(known, etag))
+    {
+        return Ok(Wanted::Nothing);
+    }
+    let part = head
+        .range
+        .map(|range| wanted_part(range, head.if_range, etag, len));
+    Ok(match part.transpose()?.flatten() {
+        Some(part) => Wanted::Part(part),
+        None => Wanted::Whole,
+    })
+}
+
+/// Whether a version is among those that the client has already.
+fn is_known(known: &HeaderValue, etag: &Etag) -> bool {
     known.as_bytes().split(|&byte| byte == b',').any(|one| {
         let one = one.trim_ascii();
-        one == b"*" || one.strip_prefix(b"W/").unwrap_or(one) == tag
+        one == b"*" || one.strip_prefix(b"W/").unwrap_or(one) == etag.0
     })
 }
 
 /// The one range of bytes that a client asks for. Several ranges, other units and nonsense are
 /// ignored, as RFC 9110 allows.
-fn wanted_part(asked: &HeaderMap, etag: &HeaderValue, len: usize) -> Result<Option<Range<usize>>> {
-    let Some(range) = asked.get(header::RANGE) else {
-        return Ok(None);
-    };
-    if asked
-        .get(header::IF_RANGE)
-        .is_some_and(|known| known != etag)
-    {
+fn wanted_part(
+    range: &HeaderValue,
+    if_range: Option<&HeaderValue>,
+    etag: &Etag,
+    len: usize,
+) -> Result<Option<Range<usize>>> {
+    if if_range.is_some_and(|known| known.as_bytes() != etag.0) {
         return Ok(None);
     }
     let Some((first, last)) = range
@@ -215,15 +281,27 @@ fn wanted_part(asked: &HeaderMap, etag: &HeaderValue, len: usize) -> Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringwood_types::{Dot, Hlc, Incarnation};
 
-    fn asking(name: HeaderName, value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    const LEN: usize = 10;
+
+    fn etag() -> Etag {
+        Etag::of(Version {
+            time: Hlc::at(7),
+            dot: Dot {
+                incarnation: Incarnation::new(1),
+                counter: 1,
+            },
+        })
+    }
+
+    fn part(range: &'static str, if_range: Option<&HeaderValue>) -> Result<Option<Range<usize>>> {
+        wanted_part(&HeaderValue::from_static(range), if_range, &etag(), LEN)
     }
 
     #[test]
     fn one_range_is_served_nonsense_ignored_and_the_unsatisfiable_refused() {
-        let etag = HeaderValue::from_static("\"e\"");
-        let part = |range| wanted_part(&asking(header::RANGE, range), &etag, 10);
+        let part = |range| part(range, None);
         assert_eq!(part("bytes=0-3").unwrap(), Some(0..4));
         assert_eq!(part("bytes=9-").unwrap(), Some(9..10));
         assert_eq!(part("bytes=5-99").unwrap(), Some(5..10));
@@ -241,18 +319,23 @@ mod tests {
         for refused in ["bytes=10-", "bytes=10-12", "bytes=-0"] {
             assert_eq!(part(refused).unwrap_err().code, Code::RangeNotSatisfiable);
         }
-        let mut changed = asking(header::RANGE, "bytes=0-3");
-        changed.insert(header::IF_RANGE, HeaderValue::from_static("\"other\""));
-        assert_eq!(wanted_part(&changed, &etag, 10).unwrap(), None);
+    }
+
+    #[test]
+    fn a_range_of_another_version_is_not_served() {
+        let same = HeaderValue::from_bytes(&etag().0).unwrap();
+        assert_eq!(part("bytes=0-3", Some(&same)).unwrap(), Some(0..4));
+        let other = HeaderValue::from_static("\"other\"");
+        assert_eq!(part("bytes=0-3", Some(&other)).unwrap(), None);
     }
 
     #[test]
     fn known_versions_are_recognised_in_lists() {
-        let etag = HeaderValue::from_static("\"e\"");
-        for known in ["\"e\"", "*", "\"a\", W/\"e\""] {
-            assert!(is_known(&asking(header::IF_NONE_MATCH, known), &etag));
-        }
-        assert!(!is_known(&asking(header::IF_NONE_MATCH, "\"a\""), &etag));
-        assert!(!is_known(&HeaderMap::new(), &etag));
+        let etag = etag();
+        let own = std::str::from_utf8(&etag.0).unwrap();
+        let known = |text: &str| is_known(&HeaderValue::from_str(text).unwrap(), &etag);
+        assert_eq!(own, "\"0000000000070000-0000000000000001\"");
+        assert!(known(own) && known("*") && known(&format!("\"a\", W/{own}")));
+        assert!(!known("\"a\"") && !known(""));
     }
 }

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderName, HeaderValue};
 
 use ringwood_node::{Durability, TTL_SECONDS_MAX, Ttl};
 
 use crate::error::{Code, Problem, Result};
+use crate::head::Head;
 
 pub(crate) const CONSISTENCY: HeaderName = HeaderName::from_static("ringwood-consistency");
 pub(crate) const CONSISTENCY_ALIAS: HeaderName = HeaderName::from_static("x-consistency-level");
@@ -158,6 +159,10 @@ impl<'a> Query<'a> {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
     /// # Errors
     /// [`Code::ParameterInvalid`] names a parameter that nobody took.
     pub(crate) fn finish(&self) -> Result<()> {
@@ -178,9 +183,12 @@ pub(crate) fn invalid_parameter(name: &str, why: &str) -> Box<Problem> {
 ///
 /// # Errors
 /// [`Code::HeaderInvalid`], [`Code::ParameterInvalid`], [`Code::InsufficientReplicas`].
-pub(crate) fn check_consistency(headers: &HeaderMap, query: &mut Query<'_>) -> Result<()> {
-    for name in [CONSISTENCY, CONSISTENCY_ALIAS] {
-        if let Some(level) = headers.get(&name)
+pub(crate) fn check_consistency(head: &Head<'_>, query: &mut Query<'_>) -> Result<()> {
+    for (name, level) in [
+        (CONSISTENCY, head.consistency),
+        (CONSISTENCY_ALIAS, head.consistency_alias),
+    ] {
+        if let Some(level) = level
             && ![&b"one"[..], b"quorum", b"all"]
                 .iter()
                 .any(|known| level.as_bytes().eq_ignore_ascii_case(known))
@@ -188,6 +196,9 @@ pub(crate) fn check_consistency(headers: &HeaderMap, query: &mut Query<'_>) -> R
             let detail = format!("{name} must be one, quorum or all");
             return Err(Problem::new(Code::HeaderInvalid, detail));
         }
+    }
+    if query.is_empty() {
+        return Ok(());
     }
     for name in ["r", "w"] {
         if let Some(wanted) = query.take_number(name, 1, u64::from(u8::MAX))?
@@ -203,15 +214,15 @@ pub(crate) fn check_consistency(headers: &HeaderMap, query: &mut Query<'_>) -> R
 /// # Errors
 /// [`Code::ConditionUnsupported`]: an eventual namespace does not serialise writes, so a condition
 /// would promise what it cannot keep.
-pub(crate) fn refuse_conditions(headers: &HeaderMap) -> Result<()> {
+pub(crate) fn refuse_conditions(head: &Head<'_>) -> Result<()> {
     let conditions = [
-        header::IF_MATCH,
-        header::IF_NONE_MATCH,
-        header::IF_UNMODIFIED_SINCE,
+        (header::IF_MATCH, head.if_match),
+        (header::IF_NONE_MATCH, head.if_none_match),
+        (header::IF_UNMODIFIED_SINCE, head.if_unmodified_since),
     ];
-    match conditions.iter().find(|name| headers.contains_key(*name)) {
+    match conditions.iter().find(|(_, given)| given.is_some()) {
         None => Ok(()),
-        Some(name) => {
+        Some((name, _)) => {
             let detail = format!(
                 "{name} on a write: this namespace is eventual and does not put writes in one order"
             );
@@ -254,8 +265,8 @@ fn invalid_ttl() -> Box<Problem> {
 ///
 /// # Errors
 /// [`Code::HeaderInvalid`]; the node checks the length.
-pub(crate) fn content_type(headers: &HeaderMap) -> Result<Option<String>> {
-    match headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str) {
+pub(crate) fn content_type(head: &Head<'_>) -> Result<Option<String>> {
+    match head.content_type.map(HeaderValue::to_str) {
         None | Some(Ok("" | "application/x-www-form-urlencoded")) => Ok(None),
         Some(Ok(text)) => Ok(Some(text.to_owned())),
         Some(Err(_)) => {
@@ -358,11 +369,12 @@ mod tests {
     #[test]
     fn one_replica_satisfies_every_level_and_no_count_above_one() {
         let check = |level: Option<&'static str>, query| {
-            let mut headers = HeaderMap::new();
-            if let Some(level) = level {
-                headers.insert(CONSISTENCY_ALIAS, level.parse().unwrap());
-            }
-            code(check_consistency(&headers, &mut Query::new(query)))
+            let level = level.map(HeaderValue::from_static);
+            let head = Head {
+                consistency_alias: level.as_ref(),
+                ..Head::default()
+            };
+            code(check_consistency(&head, &mut Query::new(query)))
         };
         for level in [None, Some("one"), Some("Quorum"), Some("ALL")] {
             assert_eq!(check(level, Some("r=1&w=1")), None);

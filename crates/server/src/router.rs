@@ -10,24 +10,25 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::Service;
-use hyper::{Method, Request};
+use hyper::{Method, Request, Version as HttpVersion};
 use ringwood_env::SystemClock;
 use ringwood_node::{Node, Step};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::app::{App, Counted, FullResponse};
+use crate::app::{App, Counted, Deadline, FullResponse};
 use crate::body::RequestBody;
 use crate::call::Call;
 use crate::config::Limits;
 use crate::connection::{Application, Stage};
 use crate::error::{Code, Outcome, Problem, Result};
+use crate::head::Head;
 use crate::request::Query;
 use crate::request_id::{REQUEST_ID, RequestId};
 use crate::route::{self, Action, NoRoute, Route};
@@ -37,8 +38,10 @@ impl App {
     async fn handle(
         &self,
         parts: &Parts,
+        head: Head<'_>,
         route: Route<'_>,
         body: &mut RequestBody,
+        deadline: Deadline,
     ) -> Result<FullResponse> {
         let _at_work = match route.action.serves_data() {
             false => None,
@@ -46,10 +49,11 @@ impl App {
         };
         let call = Call {
             app: self,
-            headers: &parts.headers,
+            head,
             route,
             query: Query::new(parts.uri.query()),
             body,
+            deadline,
         };
         match route.action {
             Action::RawGet => raw::get(call).await,
@@ -89,9 +93,11 @@ impl App {
 
     async fn answer(&self, request: Request<Incoming>, begun: Begun) -> FullResponse {
         let (parts, incoming) = request.into_parts();
-        let mut body = RequestBody::new(incoming, &parts.headers);
-        let result = match find_route(&parts) {
-            Ok(route) => self.handle(&parts, route, &mut body).await,
+        let head = Head::of(&parts.headers);
+        let mut body = RequestBody::new(incoming, &head);
+        let deadline = self.deadline_of(&begun);
+        let result = match find_route(&parts, &head) {
+            Ok(route) => self.handle(&parts, head, route, &mut body, deadline).await,
             Err(problem) => Err(problem),
         };
         if result.is_err() {
@@ -103,7 +109,10 @@ impl App {
     /// As [`App::answer`], for a raw read that waits for the disk.
     async fn answer_read(&self, parts: Parts, begun: Begun, step: Step) -> FullResponse {
         let result = match self.enter() {
-            Ok(_at_work) => raw::finish(self, &parts.headers, step).await,
+            Ok(_at_work) => {
+                let head = Head::of(&parts.headers);
+                raw::finish(self, &head, step, self.deadline_of(&begun)).await
+            }
             Err(problem) => Err(problem),
         };
         self.conclude(&parts.method, parts.uri.path(), begun, result)
@@ -128,42 +137,54 @@ impl App {
                 .with_outcome(outcome)
                 .into_response(begun.id.as_str())
         });
-        response.headers_mut().insert(REQUEST_ID, begun.id.header());
-        let took = self.clock.monotonic().saturating_sub(begun.at);
+        let took = begun.at.elapsed();
         let status = response.status().as_u16();
         if let Some(action) = begun.action {
             self.metrics.request(action, status, took);
         }
-        let (id, code) = (begun.id.as_str(), code.map(Code::as_str));
+        let code = code.map(Code::as_str);
         if status >= 500 {
+            let id = begun.id.as_str();
             tracing::warn!(%method, path, status, code, ?took, id, "request failed");
         } else {
-            tracing::debug!(%method, path, status, code, ?took, id, "request");
+            let id = || begun.id.as_str();
+            tracing::debug!(%method, path, status, code, ?took, id = id(), "request");
         }
+        response
+            .headers_mut()
+            .insert(REQUEST_ID, begun.id.into_header());
         if *method == Method::HEAD {
             drop_body(&mut response);
         }
         response
     }
 
-    fn begin(&self, request: &Request<Incoming>, action: Option<Action>) -> Begun {
+    fn begin(&self, head: &Head<'_>, version: HttpVersion, action: Option<Action>) -> Begun {
         Begun {
-            at: self.clock.monotonic(),
-            id: self.request_ids.of(request.headers()),
+            at: Instant::now(),
+            id: self.request_ids.of(head),
             action,
+            version,
         }
+    }
+
+    /// Requests of HTTP/2 are tasks of their own, which their connection's timer does not wake.
+    fn deadline_of(&self, begun: &Begun) -> Deadline {
+        let watched = begun.version != HttpVersion::HTTP_2;
+        Deadline::new(begun.at, &self.limits, watched)
     }
 }
 
 /// What is known of a request before it is handled.
 struct Begun {
-    at: Duration,
+    at: Instant,
     id: RequestId,
     action: Option<Action>,
+    version: HttpVersion,
 }
 
-fn find_route(parts: &Parts) -> Result<Route<'_>> {
-    check_origin(&parts.headers)?;
+fn find_route<'a>(parts: &'a Parts, head: &Head<'_>) -> Result<Route<'a>> {
+    check_origin(head)?;
     route::find(&parts.method, parts.uri.path()).map_err(|no_route| match no_route {
         NoRoute::Path => Problem::new(
             Code::RouteNotFound,
@@ -182,13 +203,11 @@ fn find_route(parts: &Parts) -> Result<Route<'_>> {
 
 /// A browser names the page that sends a request: without authentication, any page that its user
 /// looks at could write to a server on the same machine.
-fn check_origin(headers: &HeaderMap) -> Result<()> {
-    let Some(origin) = headers.get(header::ORIGIN) else {
+fn check_origin(head: &Head<'_>) -> Result<()> {
+    let Some(origin) = head.origin else {
         return Ok(());
     };
-    let host = headers
-        .get(header::HOST)
-        .map_or(&b""[..], HeaderValue::as_bytes);
+    let host = head.host.map_or(&b""[..], HeaderValue::as_bytes);
     match origin.as_bytes().strip_prefix(b"http://") {
         Some(from) if from == host => Ok(()),
         _ => Err(Problem::new(
@@ -211,12 +230,8 @@ fn drop_body(response: &mut FullResponse) {
 /// What answers the requests of connections that somebody else accepts: pass it to
 /// [`connection::serve`](crate::connection::serve).
 #[must_use]
-pub fn application(
-    node: Node,
-    limits: Limits,
-    stage: watch::Receiver<Stage>,
-) -> impl Application {
-    Handler(Arc::new(App::new(node, limits, Arc::new(SystemClock), stage)))
+pub fn application(node: Node, limits: Limits, stage: watch::Receiver<Stage>) -> impl Application {
+    Handler(Arc::new(App::new(node, limits, &SystemClock, stage)))
 }
 
 /// The application, as connections hold it.
@@ -228,16 +243,22 @@ impl Service<Request<Incoming>> for Handler {
     type Error = Infallible;
     type Future = Answer;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, mut request: Request<Incoming>) -> Answer {
         let app = &self.0;
+        let head = Head::of(request.headers());
         let found = route::find(request.method(), request.uri().path());
-        let begun = app.begin(&request, found.as_ref().ok().map(|route| route.action));
+        let action = found.as_ref().ok().map(|route| route.action);
+        let begun = app.begin(&head, request.version(), action);
         let read = match found {
-            Ok(route) if route.action == Action::RawGet => raw::begin(app, &request, route),
+            Ok(route) if route.action == Action::RawGet => raw::begin(app, &head, &request, route),
             _ => raw::Begun::Uncommon,
         };
         match read {
             raw::Begun::Answered(result) => {
+                // The map of the request serves the answer, and the connection's next request.
+                let mut headers = std::mem::take(request.headers_mut());
+                headers.clear();
+                let result = result.map(|found| found.into_response(headers));
                 let (method, path) = (request.method(), request.uri().path());
                 Answer::Now(Some(app.conclude(method, path, begun, result)))
             }

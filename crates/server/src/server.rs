@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use ringwood_env::{Clock, SystemClock};
+use ringwood_env::SystemClock;
 use ringwood_node::Node;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -78,10 +78,9 @@ impl Server {
         let listener = listen_on(listen).map_err(io)?;
         let address = listener.local_addr().map_err(io)?;
         let (stage, watched) = watch::channel(Stage::Serving);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         Ok(Self {
             listener,
-            app: Arc::new(App::new(node, limits, clock, watched)),
+            app: Arc::new(App::new(node, limits, &SystemClock, watched)),
             stage,
             address,
             grace: config.grace,

@@ -22,7 +22,8 @@ pub mod record;
 pub mod ring;
 pub mod version;
 
-pub use context::ContextError;
+pub use bytes::hexadecimal;
+pub use context::{ContextError, ContextToken};
 pub use dot::{Dot, Incarnation};
 pub use hlc::{Hlc, HybridClock, SkewTooLarge};
 pub use id::{Epoch, NamespaceId, NodeId, PartitionId};

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt;
 
+use crate::bytes::hexadecimal;
 use crate::dot::{Dot, Incarnation};
 use crate::hlc::Hlc;
 
@@ -20,9 +21,24 @@ pub struct Version {
     pub dot: Dot,
 }
 
+impl Version {
+    /// Bytes of its text.
+    pub const TEXT_LEN: usize = 33;
+
+    /// As [`Display`](fmt::Display) writes it: time and incarnation, in hexadecimal.
+    #[must_use]
+    pub fn to_text(self) -> [u8; Self::TEXT_LEN] {
+        let mut text = [b'-'; Self::TEXT_LEN];
+        text[..16].copy_from_slice(&hexadecimal(self.time.to_bits()));
+        text[17..].copy_from_slice(&hexadecimal(self.dot.incarnation.get()));
+        text
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.time, self.dot.incarnation)
+        let text = self.to_text();
+        f.pad(str::from_utf8(&text).expect("digits are ASCII"))
     }
 }
 
@@ -153,6 +169,20 @@ pub(crate) mod tests {
                 prop_assert!(!a.covers(next));
             }
         }
+    }
+
+    #[test]
+    fn a_version_reads_as_its_time_and_its_incarnation() {
+        let version = Version {
+            time: Hlc::from_bits(0x01a2_1e75_06fd_0001),
+            dot: Dot {
+                incarnation: Incarnation::new(0x9f1e),
+                counter: 7,
+            },
+        };
+        let text = std::format!("{}-{}", version.time, version.dot.incarnation);
+        assert_eq!(std::format!("{version}"), text);
+        assert_eq!(text, "01a21e7506fd0001-0000000000009f1e");
     }
 
     #[test]

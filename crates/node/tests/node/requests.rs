@@ -200,9 +200,9 @@ fn a_context_is_only_good_for_its_key() {
         context: Some(context.into()),
         ..put("key", "next")
     };
-    world.put(NS, with(&own)).unwrap();
+    world.put(NS, with(own.as_str())).unwrap();
     let foreign = world.entry("other", "key").unwrap().context();
-    for bad in [&foreign[..], "", "forged", &own[1..]] {
+    for bad in [foreign.as_str(), "", "forged", &own.as_str()[1..]] {
         assert!(matches!(
             world.put(NS, with(bad)),
             Err(NodeError::InvalidContext(_))

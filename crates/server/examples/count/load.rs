@@ -11,7 +11,6 @@ use ringwood_server::connection::{self, Application, Stage};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::constant::Constant;
 use crate::stream::{Clients, Script, Stream};
@@ -55,7 +54,8 @@ pub(crate) struct Bench {
     node: Option<(Node, TempDir)>,
     limits: Arc<Limits>,
     stage: watch::Sender<Stage>,
-    connections: Vec<JoinHandle<()>>,
+    /// Whether somebody must write the log.
+    writes: bool,
 }
 
 impl Bench {
@@ -74,6 +74,7 @@ impl Bench {
             Load::Put => {}
             Load::Pages { .. } => bench.fill(&application, "range", RANGE_LEN),
         }
+        bench.writes = load == Load::Put;
         if load == Load::GetCached {
             node.engine().flush().expect("a flush is done");
         }
@@ -100,7 +101,7 @@ impl Bench {
             node,
             limits: Arc::new(Limits::default()),
             stage: watch::Sender::new(Stage::Serving),
-            connections: Vec::new(),
+            writes: true,
         }
     }
 
@@ -123,13 +124,12 @@ impl Bench {
         }
     }
 
-    fn spawn(&mut self, script: impl Script, application: impl Application) {
+    fn spawn(&self, script: impl Script, application: impl Application) {
         let stream = Stream::new(script, Arc::clone(&self.clients));
         let (limits, stage) = (Arc::clone(&self.limits), self.stage.subscribe());
-        let connection = self.runtime.spawn(async move {
+        self.runtime.spawn(async move {
             connection::serve(stream, application, &limits, stage).await;
         });
-        self.connections.push(connection);
     }
 
     /// Sends so many requests and has them answered.
@@ -137,19 +137,18 @@ impl Bench {
     /// # Panics
     /// When one is not answered, or with an error.
     pub(crate) fn run(&mut self, requests: u32) {
-        let until = self.clients.answered() + requests;
         self.clients.send(requests);
         self.runtime.block_on(async {
-            while self.clients.answered() < until {
-                tokio::task::yield_now().await;
-                let ended = self.connections.iter().any(JoinHandle::is_finished);
-                assert!(!ended, "a connection ended");
-                if let Some((node, _)) = &self.node
-                    && let Some(job) = node.engine().next_job()
-                {
-                    node.engine().run(job).expect("the disk works");
+            if let Some(node) = self.node.as_ref().filter(|_| self.writes) {
+                while !self.clients.is_done() {
+                    // Everybody who has something to write leaves it in the queue first.
+                    tokio::task::yield_now().await;
+                    if let Some(job) = node.0.engine().next_job() {
+                        node.0.engine().run(job).expect("the disk works");
+                    }
                 }
             }
+            self.clients.done().await;
         });
     }
 }

@@ -3,11 +3,12 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 /// What a client says next, and what it makes of the answer.
 pub(crate) trait Script: Send + Unpin + 'static {
@@ -33,18 +34,36 @@ pub(crate) struct Clients {
     /// Requests that may still be sent.
     left: AtomicU32,
     answered: AtomicU32,
+    /// Told when there is nothing left to answer.
+    rest: Notify,
+    awaited: AtomicU32,
+    broken: AtomicBool,
     asleep: Mutex<Vec<Waker>>,
 }
 
 impl Clients {
-    /// Lets so many more requests be sent.
+    /// Lets so many requests be sent.
     pub(crate) fn send(&self, requests: u32) {
-        self.left.store(self.left.load(Relaxed) + requests, Relaxed);
+        self.left.store(requests, Relaxed);
+        self.awaited.store(self.answered() + requests, Relaxed);
         let mut asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
         asleep.drain(..).for_each(Waker::wake);
     }
 
-    pub(crate) fn answered(&self) -> u32 {
+    /// Whether all were answered.
+    pub(crate) fn is_done(&self) -> bool {
+        self.answered() == self.awaited.load(Relaxed)
+    }
+
+    /// Waits until all are answered.
+    pub(crate) async fn done(&self) {
+        while !self.is_done() {
+            self.rest.notified().await;
+            assert!(!self.broken.load(Relaxed), "a connection ended");
+        }
+    }
+
+    fn answered(&self) -> u32 {
         self.answered.load(Relaxed)
     }
 
@@ -88,6 +107,13 @@ impl<S: Script> Stream<S> {
         if self.script.reads() {
             self.answer.extend_from_slice(bytes);
         }
+    }
+}
+
+impl<S> Drop for Stream<S> {
+    fn drop(&mut self) {
+        self.clients.broken.store(true, Relaxed);
+        self.clients.rest.notify_one();
     }
 }
 
@@ -156,6 +182,9 @@ impl<S: Script> AsyncWrite for Stream<S> {
             (this.len, this.sent) = (0, None);
             let answered = this.clients.answered();
             this.clients.answered.store(answered + 1, Relaxed);
+            if this.clients.is_done() {
+                this.clients.rest.notify_one();
+            }
             this.reader.take().map(Waker::wake).unwrap_or_default();
         }
         Poll::Ready(Ok(()))
