@@ -251,11 +251,17 @@ impl Store {
     pub(crate) fn free_logs(&self, logs: impl Iterator<Item = FileNumber>, min_log: FileNumber) {
         self.log().release_below(min_log);
         for number in logs {
-            let kept = lock(&self.segments).retire(number, self.options.log_segment_len);
+            let kept = {
+                let mut segments = lock(&self.segments);
+                let len = segments.len_of(number);
+                segments.retire(number, len)
+            };
             if !kept {
                 self.discard_file(&files::log_path(&self.options.path, number));
             }
         }
+        let misfits = lock(&self.segments).misfits();
+        self.discard_logs(misfits);
     }
 
     /// Deletes tables that no manifest names.

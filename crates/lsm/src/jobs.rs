@@ -28,6 +28,8 @@ pub(crate) enum Work {
     WriteLog,
     /// Make the next log segment ready.
     PrepareLog,
+    /// Give back room that the log does not need at its present rate.
+    TrimLog,
     /// Write out a keyspace's sealed memtables.
     Flush(Arc<OpenKeyspace>),
     Compact(Arc<OpenKeyspace>, CompactionPlan),
@@ -218,6 +220,7 @@ impl fmt::Debug for Job {
         match &self.work {
             Work::WriteLog => write!(f, "write the log"),
             Work::PrepareLog => write!(f, "prepare a log segment"),
+            Work::TrimLog => write!(f, "give back room of the log"),
             Work::Flush(keyspace) => write!(f, "flush {:?}", keyspace.name),
             Work::Compact(keyspace, plan) => write!(f, "compact {:?}: {plan:?}", keyspace.name),
             Work::RemoveTables => write!(f, "remove obsolete tables"),

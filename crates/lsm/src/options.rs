@@ -48,8 +48,9 @@ pub struct Options {
     /// A memtable is written out at this size. Larger ones mean less compaction and a longer replay.
     /// `None`: an eighth of the budget, between 256 KiB and 64 MiB.
     pub memtable_len: Option<usize>,
-    /// Length of a log segment, a multiple of 4 KiB; also the longest batch, nearly. Segments are
-    /// written with zeros once and recycled.
+    /// Greatest length of a log segment, a multiple of 4 KiB; also the longest batch, nearly. Segments
+    /// begin with 256 KiB and grow with the rate of writes; they are written with zeros once and
+    /// recycled.
     pub log_segment_len: u64,
     /// When the log is longer than this, the memtable that holds its oldest part is written out.
     /// `None`: four memtables.

@@ -118,8 +118,10 @@ pub(crate) fn open(
         SEGMENTS_KEPT,
     );
     remove_leftovers(&*disk, &options, &manifest, &mut segments)?;
-    let segment = segments.begin(manifest.numbers().issue()).run()?;
+    let segment = segments.begin(manifest.numbers().issue(), 0).run()?;
     segments.gave_up(); // that one is used at once: the spare is still to be made
+    segments.note(segment.number(), segment.len());
+    segments.begun(None, clock.monotonic());
     let number = segment.number();
     let mut edits = Vec::new();
     if let Some(end) = recovered.end {
@@ -167,6 +169,7 @@ pub(crate) fn open(
         manifest,
     });
     store.free_logs(state.logs.into_iter().filter(|log| *log < min_log), min_log);
+    store.flush_many_logs();
     store.update_pressure();
     store.look_for_space();
     Ok((store, lock, report))
@@ -358,7 +361,8 @@ fn replay_log(
     })?;
     // Marks have a time too, and no changes to replay.
     clock.raise(recovered.last_time_ms);
-    report.clean = recovered.clean_close || report.created;
+    // Every open lists a log, and only a close in order gives up the last one.
+    report.clean = recovered.clean_close || state.logs.is_empty();
     report.torn_tail = recovered.torn.clone().map(TornLog::from);
     if let Some(torn) = &report.torn_tail {
         tracing::warn!(?torn, "a crash tore off the end of the log");
@@ -437,9 +441,11 @@ fn remove_leftovers(
         let leftover = match FileKind::parse(&entry.name) {
             Some(FileKind::Temporary) => true,
             Some(FileKind::Table(number)) => !tables.contains(&number),
-            Some(FileKind::Log(number)) => {
-                !state.logs.contains(&number) && !segments.retire(number, entry.len)
+            Some(FileKind::Log(number)) if state.logs.contains(&number) => {
+                segments.note(number, entry.len);
+                false
             }
+            Some(FileKind::Log(number)) => !segments.retire(number, entry.len),
             // The manifest removes those before it.
             Some(FileKind::Manifest(_) | FileKind::Lock | FileKind::Current) | None => false,
         };

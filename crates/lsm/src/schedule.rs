@@ -12,7 +12,6 @@ use crate::error::{Error, Result};
 use crate::files::FileKind;
 use crate::jobs::{Job, ManualJob, MarkKind, Marks, Role, Sealed, Work};
 use crate::keyspaces::OpenKeyspace;
-use crate::locks::lock;
 use crate::store::Store;
 
 /// How long work rests after a failure, and how often idle workers look at the disk's room.
@@ -52,11 +51,7 @@ impl Store {
         }
         let now = self.clock.monotonic();
         let flushes = now >= marks.flushes_rest_until;
-        if flushes
-            && !marks.preparing
-            && lock(&self.segments).wants_spare()
-            && !self.space.is_short()
-        {
+        if flushes && !marks.preparing && self.wants_spare() && !self.space.is_short() {
             marks.preparing = true;
             return Some(self.jobs.job(Work::PrepareLog, MarkKind::Preparing));
         }
@@ -66,6 +61,10 @@ impl Store {
                 let mark = MarkKind::Flushing(keyspace.id);
                 return Some(self.jobs.job(Work::Flush(Arc::clone(keyspace)), mark));
             }
+        }
+        if flushes && !marks.preparing && !self.space.is_short() && self.log_rests() {
+            marks.preparing = true;
+            return Some(self.jobs.job(Work::TrimLog, MarkKind::Preparing));
         }
         if !marks.removing && !self.obsolete.is_empty() {
             marks.removing = true;
@@ -137,7 +136,8 @@ impl Store {
                 }
                 Ok(())
             }
-            Work::PrepareLog => self.prepare_spare(),
+            Work::PrepareLog => self.prepare_spare(0),
+            Work::TrimLog => self.trim_log(),
             Work::Flush(keyspace) => self.flush_keyspace(keyspace),
             Work::Compact(keyspace, plan) => self.compact(keyspace, plan),
             Work::RemoveTables => {

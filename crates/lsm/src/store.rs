@@ -33,7 +33,10 @@ use crate::statistics::Counters;
 use crate::tables::TableCache;
 use crate::ticket::Ticket;
 use crate::view::LoggedMemtable;
-use crate::wal::{Frame, LogWriter, Preparation, Segment, SegmentPool, payload_len_max};
+use crate::wal::{
+    FIRST_LEN, Frame, LogWriter, Preparation, Segment, SegmentPool, payload_len_max,
+    segment_len_for,
+};
 
 /// Everything an open store consists of.
 pub(crate) struct Store {
@@ -55,6 +58,8 @@ pub(crate) struct Store {
     log: Mutex<LogWriter>,
     /// Number of the segment in `log`, to be read without it.
     current_log: AtomicU64,
+    /// Whether the present segment is so full that the next one should be made.
+    spare_due: AtomicBool,
     /// Whether a segment was begun since the log's length was last looked at.
     log_grew: AtomicBool,
     pub(crate) segments: Mutex<SegmentPool>,
@@ -87,6 +92,14 @@ pub(crate) struct StoreParts {
     pub(crate) manifest: Manifest,
 }
 
+/// Bytes that the next open replays at most after a close in order: a few milliseconds.
+const REPLAYED_LEN_MAX: usize = 1 << 20;
+/// A close in order leaves segments of about this length at most, where little is in them.
+const LOG_LEN_CLOSED_MAX: u64 = 4 << 20;
+/// More segments than this are too many where little is in them.
+const LOGS_MANY: usize = 16;
+/// At rest a segment that is more than this many times as long as what needs it is left.
+const LONG_AT_REST: u64 = 4;
 /// Memtables that may wait to be written out before writes must wait for them.
 pub(crate) const SEALED_MAX: usize = 3;
 
@@ -102,6 +115,7 @@ impl Store {
             tag: StoreTag::unused(),
             current_log: AtomicU64::new(parts.log.number().get()),
             log: Mutex::new(parts.log),
+            spare_due: AtomicBool::new(false),
             log_grew: AtomicBool::new(false),
             segments: Mutex::new(parts.segments),
             segment_prepared: Condvar::new(),
@@ -138,22 +152,157 @@ impl Store {
 
     fn end_log(&self) -> Result<()> {
         self.check_not_failed()?;
+        self.flush_before_close();
         let end = {
             let mut log = self.log();
             log.close(self.clock.wall())?;
             log.position()
         };
-        // Written by now and never again: noted, so that a log which is not all there at the next open
-        // is damage, and no tail torn off by a crash.
-        let sealed = self.manifest().append(&[Edit::SealLogs {
-            last: end.log,
-            end: end.offset,
-            next: self.numbers.issue(),
-        }]);
-        if let Err(error) = sealed {
-            tracing::warn!(%error, "the log was closed, but its end could not be noted");
+        let next = self.numbers.issue();
+        let edits = if self.has_unflushed() {
+            // Written by now and never again: noted, so that a log which is not all there at the next
+            // open is damage, and no tail torn off by a crash.
+            vec![Edit::SealLogs {
+                last: end.log,
+                end: end.offset,
+                next,
+            }]
+        } else {
+            vec![
+                Edit::LastSeq(self.commit.published()),
+                Edit::ClockHigh(self.clock.wall()),
+                Edit::MinLog { number: next },
+            ]
+        };
+        match self.release_logs(&edits) {
+            Ok(()) => self.discard_logs(lock(&self.segments).give_back()),
+            Err(error) => {
+                tracing::warn!(%error, "the log was closed, but its end could not be noted");
+            }
         }
         Ok(())
+    }
+
+    /// Whether a memtable holds what only the log has besides.
+    fn has_unflushed(&self) -> bool {
+        let keyspaces = self.keyspaces.all();
+        keyspaces.values().any(|keyspace| {
+            let view = keyspace.view();
+            view.memtables().any(|memtable| !memtable.table.is_empty())
+        })
+    }
+
+    /// Writes out what the next open would replay for long, or what keeps many segments. Nobody writes
+    /// any more, and no job runs: the closer holds the token, as it were.
+    fn flush_before_close(&self) {
+        let roomy = self.live_log_len() > LOG_LEN_CLOSED_MAX;
+        if self.unflushed_len() < REPLAYED_LEN_MAX && !self.has_many_logs() && !roomy {
+            return;
+        }
+        for keyspace in self.keyspaces.all().values() {
+            if !keyspace.view().active.table.is_empty() {
+                keyspace.seal(&self.new_memtable());
+            }
+            if let Err(error) = self.flush_keyspace(keyspace) {
+                tracing::warn!(%error, "memtables could not be written out; the log keeps them");
+                return;
+            }
+        }
+    }
+
+    /// Bytes that only the log and memtables have.
+    fn unflushed_len(&self) -> usize {
+        let keyspaces = self.keyspaces.all();
+        let views = keyspaces.values().map(|keyspace| keyspace.view_owned());
+        views
+            .map(|view| {
+                let filled = view.memtables().map(|memtable| memtable.table.filled());
+                filled.sum::<usize>()
+            })
+            .sum()
+    }
+
+    /// Bytes of all segments that are listed.
+    fn live_log_len(&self) -> u64 {
+        let logs = self.manifest().state().logs.clone();
+        let segments = lock(&self.segments);
+        logs.iter().map(|log| segments.len_of(*log)).sum()
+    }
+
+    /// Whether opening the store again and again has left many segments with little in them.
+    fn has_many_logs(&self) -> bool {
+        self.manifest().state().logs.len() > LOGS_MANY
+    }
+
+    /// Writes out what was replayed, where many segments hold it: a store that is opened often, and
+    /// never closed, must not grow by it. Waits for it where it is little.
+    pub(crate) fn flush_many_logs(&self) {
+        if !self.has_many_logs() {
+            return;
+        }
+        let Some(token) = self.commit.take_token() else {
+            return;
+        };
+        let little = self.unflushed_len() < REPLAYED_LEN_MAX;
+        for (keyspace, _) in self.seal_all(&token) {
+            let flushed = if little {
+                self.flush_keyspace(&keyspace)
+            } else {
+                Ok(())
+            };
+            if let Err(error) = flushed {
+                tracing::warn!(%error, "memtables could not be written out; it is tried again");
+            }
+        }
+    }
+
+    /// Appends edits to the manifest, and frees the logs that it does not list afterwards.
+    fn release_logs(&self, edits: &[Edit]) -> Result<()> {
+        let mut manifest = self.manifest();
+        let before: Vec<_> = manifest.state().logs.iter().copied().collect();
+        manifest.append(edits)?;
+        let min_log = manifest.state().min_log;
+        drop(manifest);
+        self.free_logs(before.into_iter().filter(|log| *log < min_log), min_log);
+        Ok(())
+    }
+
+    /// Whether the log keeps room for a rate at which it does not grow any more.
+    pub(crate) fn log_rests(&self) -> bool {
+        lock(&self.segments).rests(self.clock.monotonic())
+    }
+
+    /// Gives back the room that only a higher rate of writes needed.
+    pub(crate) fn trim_log(&self) -> Result<()> {
+        self.discard_logs(lock(&self.segments).give_back());
+        let segment = {
+            let current = self.current_log();
+            let mut segments = lock(&self.segments);
+            let len = segments.len_of(current);
+            let is_long = len > FIRST_LEN && len > LONG_AT_REST * self.unflushed_len() as u64;
+            if segments.is_preparing() || !is_long {
+                return Ok(());
+            }
+            segments.begin(self.numbers.issue(), 0)
+        };
+        self.finish_preparation(segment)?;
+        let token = self.commit.take_token().ok_or(Error::Closed)?;
+        self.check_writable()?;
+        self.leave_segment(0)?;
+        self.seal_all(&token);
+        if self.has_unflushed() {
+            return Ok(()); // freed when that is written out
+        }
+        self.release_logs(&[Edit::MinLog {
+            number: self.first_needed_log(&[]),
+        }])
+    }
+
+    /// Removes log segments that nobody keeps.
+    pub(crate) fn discard_logs(&self, logs: Vec<FileNumber>) {
+        for number in logs {
+            self.discard_file(&files::log_path(&self.options.path, number));
+        }
     }
 
     /// Applies a batch and waits for it, holding the caller back while background work is behind.
@@ -334,31 +483,59 @@ impl Store {
         result
     }
 
-    /// A fresh segment: the spare, or one made now, while the writer waits.
-    fn next_segment(&self) -> Result<Segment> {
+    /// A fresh segment of at least `len` bytes: the spare, or one made now, while the writer waits.
+    fn next_segment(&self, len: u64) -> Result<Segment> {
         loop {
-            if let Some(segment) = lock(&self.segments).take_spare() {
+            let mut segments = lock(&self.segments);
+            if segments.has_spare(len)
+                && let Some(segment) = segments.take_spare()
+            {
                 return Ok(segment);
             }
+            drop(segments);
             self.counters.log_waits.add(1);
-            self.prepare_spare()?;
+            self.prepare_spare(len)?;
         }
     }
 
-    /// Makes the next segment, unless there is one or somebody is at it: then waits for that. One at
-    /// a time: the log goes up in the order of their numbers.
-    pub(crate) fn prepare_spare(&self) -> Result<()> {
+    /// Continues the log in another segment, of at least `len` bytes. With the token only.
+    fn leave_segment(&self, len: u64) -> Result<()> {
+        let segment = self.next_segment(len)?;
+        let mut log = self.log();
+        let previous = log.number();
+        log.rotate(segment)?;
+        self.current_log
+            .store(log.number().get(), Ordering::Release);
+        drop(log);
+        lock(&self.segments).begun(Some(previous), self.clock.monotonic());
+        self.spare_due.store(false, Ordering::Relaxed);
+        self.log_grew.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the next segment should be made now.
+    pub(crate) fn wants_spare(&self) -> bool {
+        self.spare_due.load(Ordering::Relaxed) && lock(&self.segments).wants_spare()
+    }
+
+    /// Makes the next segment, of at least `len` bytes, unless there is one or somebody is at it: then
+    /// waits for that. One at a time: the log goes up in the order of their numbers.
+    pub(crate) fn prepare_spare(&self, len: u64) -> Result<()> {
         let preparation = {
             let mut segments = lock(&self.segments);
             while segments.is_preparing() {
                 let waited = self.segment_prepared.wait(segments);
                 segments = waited.unwrap_or_else(PoisonError::into_inner);
             }
-            if !segments.wants_spare() {
+            if segments.has_spare(len) {
                 return Ok(());
             }
-            segments.begin(self.numbers.issue())
+            segments.begin(self.numbers.issue(), len)
         };
+        self.finish_preparation(preparation)
+    }
+
+    fn finish_preparation(&self, preparation: Preparation) -> Result<()> {
         let prepared = self.prepare_segment(preparation);
         let mut segments = lock(&self.segments);
         let result = match prepared {
@@ -392,7 +569,7 @@ impl Store {
         if let Err(error) = listed {
             if is_unknown {
                 self.commit.fail(error.clone());
-            } else if !lock(&self.segments).retire(number, self.options.log_segment_len) {
+            } else if !lock(&self.segments).retire(number, segment.len()) {
                 self.discard_file(&files::log_path(&self.options.path, number));
             }
             return Err(error);
@@ -417,8 +594,7 @@ impl Store {
     /// Seals the memtables that hold the oldest part of a log that has grown too long.
     fn bound_log(&self, token: &Token<'_>) {
         let oldest = self.manifest().state().logs.first().copied();
-        let segments = self.manifest().state().logs.len() as u64;
-        if segments * self.options.log_segment_len <= self.options.log_len_max() {
+        if self.live_log_len() <= self.options.log_len_max() {
             return;
         }
         let needed = self.first_needed_log(&[]);
@@ -453,7 +629,8 @@ impl CommitTarget for Store {
                 return Ok(log);
             }
             drop(log);
-            let segment = self.next_segment().map_err(|error| {
+            let len = segment_len_for(frame.payload_len());
+            self.leave_segment(len).map_err(|error| {
                 if !error.is_disk_full() {
                     return error;
                 }
@@ -462,11 +639,6 @@ impl CommitTarget for Store {
                     path: self.options.path.clone(),
                 }
             })?;
-            let mut log = self.log();
-            log.rotate(segment);
-            self.current_log
-                .store(log.number().get(), Ordering::Release);
-            self.log_grew.store(true, Ordering::Relaxed);
             self.jobs.wake();
         }
     }
@@ -481,6 +653,10 @@ impl CommitTarget for Store {
         let now_ms = self.clock.wall();
         let begin = self.clock.monotonic();
         let result = log.write(frame, first_seq, durability, now_ms);
+        if log.is_well_begun() && !self.spare_due.load(Ordering::Relaxed) {
+            self.spare_due.store(true, Ordering::Relaxed);
+            self.jobs.wake();
+        }
         if durability == Durability::Synced {
             self.counters
                 .log_sync

@@ -17,6 +17,12 @@ fn open(directory: &Path) -> (Db, Keyspace) {
     (db, space)
 }
 
+/// So much that the next log segment is to be made ready.
+fn fill(space: &Keyspace) {
+    let value = vec![0; 100_000];
+    space.put(b"key", &value, Durability::Buffered).unwrap();
+}
+
 fn one_put(space: KeyspaceId) -> Batch {
     let mut batch = Batch::new();
     batch.put(space, b"key", b"value").unwrap();
@@ -107,7 +113,7 @@ fn a_job_of_another_store_is_not_run() {
         let space = db
             .create_keyspace("data", KeyspaceOptions::default())
             .unwrap();
-        space.put(b"key", b"value", Durability::Buffered).unwrap();
+        fill(&space);
         (db, space)
     };
     let (db, _space) = by_hand(here.path());
@@ -124,6 +130,11 @@ fn a_job_taken_before_the_store_was_closed_writes_nothing_after() {
     let mut options = Options::new(directory.path());
     options.threads = 0;
     let db = Db::open(options).unwrap();
+    let space = db
+        .create_keyspace("data", KeyspaceOptions::default())
+        .unwrap();
+    fill(&space);
+    drop(space);
     let job = db.next_job().expect("a log segment is to be made ready");
     let handle = db.clone();
     db.close().unwrap();

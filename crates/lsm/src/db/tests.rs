@@ -28,7 +28,7 @@ fn one_segment_is_prepared_at_a_time() {
     disk.on_delay(std::thread::sleep);
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| db.inner.store.prepare_spare().unwrap());
+            scope.spawn(|| db.inner.store.prepare_spare(0).unwrap());
         }
     });
     let made = db.statistics().log_segments;

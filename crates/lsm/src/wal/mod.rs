@@ -43,5 +43,5 @@ pub(crate) use frame::Frame;
 pub(crate) use reader::{LiveSegment, Recovered, TornTail, holds_frames, read_log};
 pub(crate) use recover::recover;
 pub(crate) use salvage::salvage;
-pub(crate) use segment::{Preparation, Segment, SegmentPool};
+pub(crate) use segment::{FIRST_LEN, Preparation, Segment, SegmentPool, segment_len_for};
 pub(crate) use writer::LogWriter;

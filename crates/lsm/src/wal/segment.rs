@@ -4,20 +4,44 @@
 //! So a segment is filled with zeros when it is made, and when its frames are obsolete it is not
 //! deleted but given a new number and salt.
 //!
+//! Segments are as long as the work asks for: the first of a store is [`FIRST_LEN`], and each is to last
+//! for [`LASTS`] at the rate at which the one before was filled, up to the length that is configured.
+//!
 //! *Durability on return*: a [`Segment`] that was prepared is on the disk under its name, with its
 //! header. A file of that name is never seen half-made.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringwood_env::{Disk, DiskFile, OpenMode, Random};
 
-use super::format::{SegmentHeader, to_usize};
+use super::format::{
+    FIRST_FRAME, FRAME_HEADER_LEN, PAGE_LEN, RESERVED_LEN, SegmentHeader, to_usize,
+};
 use crate::error::{Error, Result};
 use crate::files::{FileNumber, log_path};
+
+/// Length of a store's first segment, and the shortest where longer ones are allowed.
+pub(crate) const FIRST_LEN: u64 = 256 << 10;
+/// How long a segment is to last. Shorter costs syncs for its making, longer costs room.
+const LASTS: Duration = Duration::from_secs(4);
+/// The next segment is at most this many times as long as the one before it was to be.
+const GROWTH_MAX: u64 = 4;
+/// All live segments together are at most about this many times as long as the next one, so that there
+/// are never very many.
+const SHARE_OF_LIVE: u64 = 16;
+/// After this long within one segment, what is kept for a higher rate is given back.
+const REST: Duration = Duration::from_secs(10);
+
+/// Length of the shortest segment that takes a payload of `payload_len` bytes.
+pub(crate) fn segment_len_for(payload_len: usize) -> u64 {
+    let frame = (FRAME_HEADER_LEN + payload_len).next_multiple_of(PAGE_LEN);
+    FIRST_FRAME + frame as u64 + RESERVED_LEN
+}
 
 /// A segment ready to be written.
 #[derive(Debug)]
@@ -148,29 +172,38 @@ pub(crate) struct SegmentPool {
     disk: Arc<dyn Disk>,
     random: Arc<dyn Random>,
     directory: PathBuf,
-    segment_len: u64,
+    len_max: u64,
+    /// Length of the next segment.
+    len: u64,
+    /// When the present segment was begun, on the monotonic clock.
+    begun_at: Duration,
     kept_max: usize,
-    obsolete: VecDeque<FileNumber>,
+    obsolete: VecDeque<(FileNumber, u64)>,
+    /// Of every segment that may be live.
+    lens: BTreeMap<FileNumber, u64>,
     spare: Option<Segment>,
     preparing: bool,
 }
 
 impl SegmentPool {
-    /// A pool that keeps at most `kept_max` obsolete segments.
+    /// A pool of segments of at most `len_max` bytes, which keeps at most `kept_max` obsolete ones.
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         random: Arc<dyn Random>,
         directory: &Path,
-        segment_len: u64,
+        len_max: u64,
         kept_max: usize,
     ) -> Self {
         Self {
             disk,
             random,
             directory: directory.to_owned(),
-            segment_len,
+            len_max,
+            len: FIRST_LEN.min(len_max),
+            begun_at: Duration::ZERO,
             kept_max,
             obsolete: VecDeque::new(),
+            lens: BTreeMap::new(),
             spare: None,
             preparing: false,
         }
@@ -180,17 +213,73 @@ impl SegmentPool {
     /// Only for segments that the manifest durably does not list any more.
     #[must_use]
     pub(crate) fn retire(&mut self, number: FileNumber, len: u64) -> bool {
-        let keep = len == self.segment_len && self.obsolete.len() < self.kept_max;
+        self.lens.remove(&number);
+        let keep = len == self.len && self.obsolete.len() < self.kept_max;
         if keep {
-            self.obsolete.push_back(number);
+            self.obsolete.push_back((number, len));
         }
         keep
+    }
+
+    /// Notes the length of a segment that is live, or may come to be.
+    pub(crate) fn note(&mut self, number: FileNumber, len: u64) {
+        self.lens.insert(number, len);
+    }
+
+    /// Length of a live segment; 0 for one that nobody spoke of.
+    pub(crate) fn len_of(&self, number: FileNumber) -> u64 {
+        self.lens.get(&number).copied().unwrap_or(0)
+    }
+
+    /// Notes that the segment `number` is written from `now` on, on the monotonic clock. `previous` was
+    /// filled until now, if there was one: how quickly decides how long the next ones are.
+    pub(crate) fn begun(&mut self, previous: Option<FileNumber>, now: Duration) {
+        if let Some(previous) = previous {
+            let lasted = now.saturating_sub(self.begun_at).as_nanos().max(1);
+            let wanted = u128::from(self.len_of(previous)) * LASTS.as_nanos() / lasted;
+            let live: u64 = self.lens.values().sum();
+            let wanted = u64::try_from(wanted)
+                .unwrap_or(u64::MAX)
+                .clamp(self.len / GROWTH_MAX, self.len * GROWTH_MAX)
+                .max(live / SHARE_OF_LIVE);
+            // Few lengths, so that obsolete segments can be used again.
+            self.len = wanted
+                .clamp(FIRST_LEN, self.len_max.max(FIRST_LEN))
+                .next_power_of_two()
+                .min(self.len_max);
+        }
+        self.begun_at = now;
+    }
+
+    /// Whether the log has grown so slowly that what [`give_back`](Self::give_back) gives is not missed.
+    pub(crate) fn rests(&self, now: Duration) -> bool {
+        !self.preparing
+            && now.saturating_sub(self.begun_at) >= REST
+            && (!self.obsolete.is_empty() || self.len > FIRST_LEN.min(self.len_max))
+    }
+
+    /// Gives up the obsolete segments that are not as long as the next one, to be deleted.
+    #[must_use]
+    pub(crate) fn misfits(&mut self) -> Vec<FileNumber> {
+        let len = self.len;
+        let misfits = self.obsolete.iter().filter(|(_, kept)| *kept != len);
+        let misfits = misfits.map(|(number, _)| *number).collect();
+        self.obsolete.retain(|(_, kept)| *kept == len);
+        misfits
+    }
+
+    /// Gives up all obsolete segments, to be deleted, and begins with short ones again.
+    #[must_use]
+    pub(crate) fn give_back(&mut self) -> Vec<FileNumber> {
+        self.len = FIRST_LEN.min(self.len_max);
+        let obsolete = std::mem::take(&mut self.obsolete);
+        obsolete.into_iter().map(|(number, _)| number).collect()
     }
 
     /// Whether a file is kept here, so that nobody deletes it.
     #[cfg(test)]
     pub(crate) fn holds(&self, number: FileNumber) -> bool {
-        self.obsolete.contains(&number)
+        self.obsolete.iter().any(|(kept, _)| *kept == number)
             || self
                 .spare
                 .as_ref()
@@ -202,30 +291,41 @@ impl SegmentPool {
         self.spare.is_none() && !self.preparing
     }
 
+    /// Whether there is a spare of at least `len` bytes.
+    pub(crate) fn has_spare(&self, len: u64) -> bool {
+        self.spare.as_ref().is_some_and(|spare| spare.len() >= len)
+    }
+
     /// Whether somebody makes a segment at the moment.
     pub(crate) fn is_preparing(&self) -> bool {
         self.preparing
     }
 
-    /// Begins to make a segment numbered `number`, of an obsolete one if there is one. Every
-    /// preparation ends in [`put_spare`](Self::put_spare) or [`gave_up`](Self::gave_up), unless its
+    /// Begins to make a segment numbered `number` of at least `len_least` bytes, of an obsolete one if
+    /// there is one that fits. Every preparation ends in [`put_spare`](Self::put_spare) or [`gave_up`](Self::gave_up), unless its
     /// segment is used at once.
-    pub(crate) fn begin(&mut self, number: FileNumber) -> Preparation {
+    pub(crate) fn begin(&mut self, number: FileNumber, len_least: u64) -> Preparation {
         self.preparing = true;
+        let len = self.len.max(len_least);
+        let fits = |(_, kept): &(FileNumber, u64)| *kept == len;
+        let recycled = self.obsolete.iter().position(fits);
+        let recycled = recycled.and_then(|at| self.obsolete.remove(at));
         let [salt @ .., _, _, _, _] = self.random.next_u64().to_le_bytes();
         Preparation {
             disk: Arc::clone(&self.disk),
             directory: self.directory.clone(),
-            recycled: self.obsolete.pop_front(),
+            recycled: recycled.map(|(number, _)| number),
             number,
-            len: self.segment_len,
+            len,
             salt: u32::from_le_bytes(salt),
         }
     }
 
-    /// Keeps a finished segment.
+    /// Keeps a finished segment. A spare that was too short is passed over: it is listed, so it is freed
+    /// with the segments around it.
     pub(crate) fn put_spare(&mut self, segment: Segment) {
         self.preparing = false;
+        self.note(segment.number(), segment.len());
         self.spare = Some(segment);
     }
 

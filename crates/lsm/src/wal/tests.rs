@@ -56,7 +56,7 @@ impl Log {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let source: Arc<dyn Random> = Arc::new(random.fork());
         let mut pool = SegmentPool::new(shared, source, directory, SEGMENT_LEN, 8);
-        let segment = pool.begin(FileNumber::new(1)).run()?;
+        let segment = pool.begin(FileNumber::new(1), 0).run()?;
         Ok(Self {
             disk: disk.clone(),
             random,
@@ -101,10 +101,9 @@ impl Log {
     fn rotate(&mut self) -> Result<()> {
         let number = self.next_number;
         self.next_number += 1;
-        let segment = self.pool.begin(FileNumber::new(number)).run()?;
+        let segment = self.pool.begin(FileNumber::new(number), 0).run()?;
         self.live.push_back(live_segment(number));
-        self.writer.rotate(segment);
-        Ok(())
+        self.writer.rotate(segment)
     }
 
     /// As if what the oldest segment holds had been flushed to tables.
@@ -580,7 +579,7 @@ fn the_log_goes_on_behind_a_recovery() {
     log.groups = groups;
     log.live.back_mut().unwrap().end = recovered.end.map(|end| end.offset);
     let number = FileNumber::new(log.next_number);
-    let segment = log.pool.begin(number).run().unwrap();
+    let segment = log.pool.begin(number, 0).run().unwrap();
     log.live.push_back(live_segment(number.get()));
     log.next_number += 1;
     // Behind a seal numbers may be skipped.
@@ -598,7 +597,7 @@ fn a_seal_hides_no_lost_segment() {
     log.put(10, Synced).unwrap();
     log.live[0].end = Some(log.writer.position().offset);
     let next_seq = SeqNo::new(log.writer.next_seq().get() + 5);
-    let segment = log.pool.begin(FileNumber::new(2)).run().unwrap();
+    let segment = log.pool.begin(FileNumber::new(2), 0).run().unwrap();
     log.writer = LogWriter::new(segment, Some(log.writer.position()), next_seq);
     log.live.push_back(live_segment(2));
     log.next_number = 3;
@@ -681,7 +680,7 @@ fn a_full_segment_has_room_for_a_sync_and_the_end() {
 fn without_direct_writes_the_log_is_as_durable() {
     let disk = FaultyDisk::new(0);
     let mut log = Log::create(&disk, 10).unwrap();
-    let mut segment = log.pool.begin(FileNumber::new(2)).run().unwrap();
+    let mut segment = log.pool.begin(FileNumber::new(2), 0).run().unwrap();
     segment.direct = None;
     log.live = [live_segment(2)].into();
     log.next_number = 3;
@@ -716,7 +715,7 @@ fn the_pool_keeps_what_it_can_use() {
     let pool = &mut log.pool;
     pool.gave_up();
     assert!(pool.wants_spare());
-    let preparation = pool.begin(FileNumber::new(5));
+    let preparation = pool.begin(FileNumber::new(5), 0);
     assert!(!pool.wants_spare());
     pool.put_spare(preparation.run().unwrap());
     assert!(!pool.wants_spare() && pool.holds(FileNumber::new(5)));
@@ -742,7 +741,7 @@ fn a_segment_is_never_found_half_made() {
         let mut log = Log::create(&disk, 13).unwrap();
         let number = FileNumber::new(2);
         disk.set_plan(FaultPlan::crash_at(n));
-        let prepared = log.pool.begin(number).run();
+        let prepared = log.pool.begin(number, 0).run();
         let live = [live_segment(2)];
         for mode in CrashMode::ALL {
             let image = disk.image(n);
@@ -757,7 +756,7 @@ fn a_segment_is_never_found_half_made() {
             }
         }
         disk.crash(CrashMode::Subset);
-        log.pool.begin(number).run().unwrap();
+        log.pool.begin(number, 0).run().unwrap();
         assert_eq!(replay(&disk, &live).unwrap().0.len(), 0);
     }
 }

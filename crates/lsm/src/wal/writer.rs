@@ -91,19 +91,26 @@ impl LogWriter {
     }
 
     /// Whether the segment has room for the frame. An empty segment has room for
-    /// [`payload_len_max`](super::format::payload_len_max) bytes; a longer frame never fits.
+    /// [`payload_len_max`](super::format::payload_len_max) bytes.
     pub(crate) fn fits(&self, frame: &Frame) -> bool {
         let end = self.offset + (FRAME_HEADER_LEN + frame.payload_len()) as u64;
         end.next_multiple_of(PAGE_LEN as u64) + RESERVED_LEN <= self.segment.len()
     }
 
+    /// Whether so much of the segment is written that the next one should be made.
+    pub(crate) fn is_well_begun(&self) -> bool {
+        self.offset >= self.segment.len() / 4
+    }
+
     /// Continues in `next`, an empty segment with a higher number.
     ///
-    /// # Panics
-    /// When nothing was written to the present segment: recovery takes a segment without frames for
-    /// the end of the log, or for a hole if others follow.
-    pub(crate) fn rotate(&mut self, next: Segment) {
-        assert!(self.offset > FIRST_FRAME, "an empty segment is never left");
+    /// # Errors
+    /// As [`write`](Self::write). Where nothing was written to the present segment, a mark is: recovery
+    /// takes a segment without frames for the end of the log, or for a hole if others follow.
+    pub(crate) fn rotate(&mut self, next: Segment) -> Result<()> {
+        if self.offset == FIRST_FRAME {
+            self.append(&mut Frame::new(), Durability::Synced, false)?;
+        }
         assert!(next.number() > self.segment.number(), "the log goes up");
         let previous = std::mem::replace(&mut self.segment, next);
         if self.dirty {
@@ -112,6 +119,7 @@ impl LogWriter {
         self.dirty = false;
         self.offset = FIRST_FRAME;
         self.filled = FIRST_FRAME;
+        Ok(())
     }
 
     /// Appends a group whose first entry takes `first_seq`, which is the number behind the last
