@@ -32,7 +32,7 @@ impl Client {
 
     fn ask(&mut self, method: &str, target: &str, body: &[u8]) -> Result<Vec<u8>> {
         let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n\
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n",
             body.len()
         );

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
-use crate::units::{Bytes, Span};
+use crate::units::{Bytes, Names, Span};
 
 const PREFIX: &str = "RINGWOOD_";
 /// Variables of this prefix that are about clients, or name the file itself.
@@ -36,9 +36,16 @@ pub(crate) struct Raw {
     data_dir: PathBuf,
     listen: SocketAddr,
     grace: Span,
+    http: RawHttp,
     storage: RawStorage,
     limits: RawLimits,
     log: RawLog,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawHttp {
+    allowed_hosts: Names,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,6 +73,7 @@ struct RawLimits {
     connections: usize,
     requests: usize,
     body_bytes: Bytes,
+    answer_bytes: Bytes,
     request_timeout: Span,
     idle_timeout: Span,
 }
@@ -94,6 +102,7 @@ impl Default for Raw {
             data_dir: "ringwood-data".into(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
             grace: Span(10_000),
+            http: RawHttp::default(),
             storage: RawStorage::default(),
             limits: RawLimits::default(),
             log: RawLog::default(),
@@ -128,6 +137,7 @@ impl Default for RawLimits {
             connections: 20_000,
             requests: 4096,
             body_bytes: Bytes(128 << 20),
+            answer_bytes: Bytes(128 << 20),
             request_timeout: Span(10_000),
             idle_timeout: Span(300_000),
         }
@@ -193,6 +203,11 @@ pub(crate) struct Sources {
     /// The address to serve HTTP on; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
+
+    /// A name or address that requests may be sent to besides loopback and localhost; several times for
+    /// several.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) allowed_host: Vec<String>,
 
     /// All memory the engine may use, such as 2GiB.
     #[arg(long, value_name = "SIZE")]
@@ -290,12 +305,21 @@ impl Sources {
             ),
             ("listen", self.listen.map(|address| address.to_string())),
             (
+                "http.allowed_hosts",
+                (!self.allowed_host.is_empty()).then(|| self.allowed_host.join(",")),
+            ),
+            (
                 "storage.memory_budget",
                 self.memory_budget.map(|size| size.to_string()),
             ),
         ];
         let flag = |(key, value): (&str, Option<String>)| {
             let last = key.rsplit('.').next().unwrap_or(key);
+            let last = match key {
+                // Given once for each.
+                "http.allowed_hosts" => "allowed_host",
+                _ => last,
+            };
             let name = format!("flag --{}", last.replace('_', "-"));
             Some(Flag {
                 name,
@@ -524,6 +548,7 @@ impl Loaded {
         node.page_entries_max = limits.page_items;
         let mut server = ServerConfig {
             listen: self.raw.listen,
+            allowed_hosts: self.raw.http.allowed_hosts.0.clone(),
             grace: self.raw.grace.into(),
             ..ServerConfig::default()
         };
@@ -532,6 +557,7 @@ impl Loaded {
         server.limits.connections = limits.connections;
         server.limits.requests = limits.requests;
         server.limits.body_bytes = limits.body_bytes.len();
+        server.limits.answer_bytes = limits.answer_bytes.len();
         server.limits.request_timeout = limits.request_timeout.into();
         server.limits.idle_timeout = limits.idle_timeout.into();
         Ok(Config {
@@ -596,6 +622,32 @@ mod tests {
         node.on_rest = config.node.on_rest; // a function has no equal
         assert_eq!(format!("{:?}", config.node), format!("{node:?}"));
         assert_eq!(format!("{:?}", config.server), format!("{server:?}"));
+    }
+
+    #[test]
+    fn hosts_are_given_as_a_list_as_text_or_one_by_one() {
+        let hosts = |sources: Sources| {
+            sources
+                .load()
+                .unwrap()
+                .check()
+                .unwrap()
+                .server
+                .allowed_hosts
+        };
+        let both = ["a.example".to_owned(), "b.example".to_owned()];
+        let flags = Sources {
+            allowed_host: both.to_vec(),
+            ..Sources::default()
+        };
+        assert_eq!(hosts(flags), both);
+        for text in ["a.example, b.example", r#"["a.example", "b.example"]"#] {
+            let setting = format!("http.allowed_hosts={text}");
+            let config = set(&[&setting]).unwrap().check().unwrap();
+            assert_eq!(config.server.allowed_hosts, both, "{text}");
+        }
+        let none = set(&["http.allowed_hosts=none"]).unwrap().check().unwrap();
+        assert!(none.server.allowed_hosts.is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Sizes and times as people write them: `512MiB`, `10s`.
+//! Sizes, times and lists as people write them: `512MiB`, `10s`, `a.example,b.example`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -148,6 +148,59 @@ macro_rules! as_text {
 
 as_text!(Bytes);
 as_text!(Span);
+
+/// Some names: a list, or text with commas; `none` is an empty one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names(pub(crate) Vec<String>);
+
+const NO_NAMES: &str = "none";
+
+impl FromStr for Names {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = text.split(',').map(str::trim);
+        let names = names.filter(|name| !name.is_empty() && *name != NO_NAMES);
+        Ok(Self(names.map(str::to_owned).collect()))
+    }
+}
+
+impl Serialize for Names {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.is_empty() {
+            true => serializer.serialize_str(NO_NAMES),
+            false => serializer.serialize_str(&self.0.join(",")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NamesVisitor)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = Names;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a list of names, or text with commas between them")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Names, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Names, A::Error> {
+        let mut names = Vec::new();
+        while let Some(name) = list.next_element()? {
+            names.push(name);
+        }
+        Ok(Names(names))
+    }
+}
 
 #[cfg(test)]
 mod tests {

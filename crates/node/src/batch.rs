@@ -29,6 +29,9 @@ type ItemResult = Result<KeyReply, NodeError>;
 /// Most bytes that a write takes in the log beyond its key and value.
 const WRITE_OVERHEAD: usize = RecordHead::OVERHEAD_MAX + 64;
 
+/// Gets that are read together: what they find may go beyond the room for it.
+const READ_TOGETHER: usize = 16;
+
 /// Does a batch. `Err` gives the items back untouched: `tier` does not suffice for a read.
 pub(crate) fn run(
     shared: &Arc<Shared>,
@@ -56,6 +59,13 @@ pub(crate) fn run(
     Ok(plan.write(shared, namespace, durability, now))
 }
 
+/// Whether a value of `len` bytes is answered: the last one may go beyond the room.
+fn take_room(room: &mut usize, len: usize) -> bool {
+    let fits = len == 0 || *room > 0;
+    *room = room.saturating_sub(len);
+    fits
+}
+
 /// What a batch is going to do, and what is known of its results.
 struct Plan<'a> {
     results: Vec<Option<ItemResult>>,
@@ -66,6 +76,8 @@ struct Plan<'a> {
     reads: Vec<(usize, &'a [u8])>,
     /// Gets that a write of this batch answers: item and index of the write.
     echoes: Vec<(usize, usize)>,
+    /// Bytes of values that gets may still answer.
+    room: usize,
 }
 
 impl<'a> Plan<'a> {
@@ -93,6 +105,7 @@ impl<'a> Plan<'a> {
             write_items: Vec::new(),
             reads: Vec::new(),
             echoes: Vec::new(),
+            room: shared.limits.page_len_max,
         };
         // The last write of each key so far; `None`: one that is left unprocessed.
         let mut written: HashMap<&[u8], Option<usize>> = HashMap::new();
@@ -129,16 +142,31 @@ impl<'a> Plan<'a> {
 
     /// Answers the gets that the store answers; `false` where `tier` does not suffice.
     fn read(&mut self, shared: &Shared, namespace: &Namespace, tier: ReadTier) -> bool {
-        let found: Vec<Result<Option<Entry>, NodeError>> = match tier {
-            ReadTier::Disk => {
-                let keys: Vec<&[u8]> = self.reads.iter().map(|&(_, key)| key).collect();
-                shared.store.multi_get(namespace, &keys)
+        let mut found: Vec<Result<Option<Entry>, NodeError>> = Vec::with_capacity(self.reads.len());
+        for some in self.reads.chunks(READ_TOGETHER) {
+            if self.room == 0 {
+                found.extend(some.iter().map(|_| Err(NodeError::Unprocessed)));
+                continue;
             }
-            ReadTier::Memory => {
-                let get = |&(_, key): &(usize, &[u8])| shared.store.get(namespace, key, tier);
-                self.reads.iter().map(get).collect()
+            let before = found.len();
+            match tier {
+                ReadTier::Disk => {
+                    let keys: Vec<&[u8]> = some.iter().map(|&(_, key)| key).collect();
+                    found.extend(shared.store.multi_get(namespace, &keys));
+                }
+                ReadTier::Memory => {
+                    let get = |&(_, key): &(usize, &[u8])| shared.store.get(namespace, key, tier);
+                    found.extend(some.iter().map(get));
+                }
             }
-        };
+            for one in &mut found[before..] {
+                let len = one.as_ref().ok().and_then(Option::as_ref);
+                let len = len.map_or(0, |entry| entry.value().len());
+                if !take_room(&mut self.room, len) {
+                    *one = Err(NodeError::Unprocessed);
+                }
+            }
+        }
         let blocked =
             |found: &Result<_, _>| matches!(found, Err(NodeError::Engine(Error::WouldBlock)));
         if found.iter().any(blocked) {
@@ -195,7 +223,15 @@ impl<'a> Plan<'a> {
     ) -> Answer {
         let dependents = self.dependents();
         for &(item, write) in &self.echoes {
-            self.results[item] = Some(echo(namespace, &self.writes[write], &replies[write]));
+            let write_of = &self.writes[write];
+            let len = match &write_of.change {
+                Change::Put { value, .. } => value.len(),
+                Change::Delete => 0,
+            };
+            self.results[item] = Some(match take_room(&mut self.room, len) {
+                true => echo(namespace, write_of, &replies[write]),
+                false => Err(NodeError::Unprocessed),
+            });
         }
         for (&item, reply) in self.write_items.iter().zip(replies) {
             self.results[item] = Some(Ok(reply));

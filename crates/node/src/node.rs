@@ -215,6 +215,13 @@ impl Node {
         }
     }
 
+    /// Bytes of keys and values at which a page ends; and the values of a batch, whose further gets are
+    /// left unprocessed. The last value may go beyond.
+    #[must_use]
+    pub fn page_len_max(&self) -> usize {
+        self.shared.limits.page_len_max
+    }
+
     /// The engine below, for its statistics, checkpoints and the like.
     #[must_use]
     pub fn engine(&self) -> &Db {

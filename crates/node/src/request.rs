@@ -154,6 +154,8 @@ pub struct Scan {
     pub reverse: bool,
     /// Leave the values out.
     pub keys_only: bool,
+    /// The page ends when its keys and values are longer than this, or than the node's limit, in bytes.
+    pub len_max: Option<usize>,
     /// Where the page before ended: go on behind it. The range must be the same.
     pub cursor: Option<String>,
 }

@@ -44,7 +44,9 @@ pub(crate) fn page(
         return Ok(Page::default());
     }
     let merge = resume(shared, namespace, bounds, at.as_ref(), scan.keys_only, now)?;
-    fill_page(shared, merge, scan.limit, range, now)
+    let len_max = shared.limits.page_len_max;
+    let len_max = scan.len_max.map_or(len_max, |len| len.min(len_max));
+    fill_page(shared, merge, scan.limit, len_max, range, now)
 }
 
 fn resume(
@@ -70,12 +72,13 @@ fn fill_page(
     shared: &Shared,
     mut merge: Merge,
     limit: usize,
+    len_max: usize,
     range: u64,
     now: UnixMillis,
 ) -> Result<Page, NodeError> {
     let mut entries = Vec::with_capacity(limit.min(1024));
     let mut len = 0;
-    while entries.len() < limit && len < shared.limits.page_len_max {
+    while entries.len() < limit && len < len_max {
         let Some(entry) = merge.next(&shared.store, now)? else {
             break;
         };

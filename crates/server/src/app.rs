@@ -4,36 +4,40 @@ use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::Response;
 use ringwood_env::Clock;
 use ringwood_node::{DEFAULT_NAMESPACE, Namespace, Node, NodeError, Reply, Step};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::answer_body::AnswerBody;
+use crate::answers::Answers;
+use crate::budget::Budget;
 use crate::config::Limits;
 use crate::connection::Stage;
+use crate::counted::Counted;
 use crate::error::{Code, Outcome, Problem, Result};
+use crate::host::Hosts;
 use crate::metrics::Metrics;
 use crate::request;
 use crate::request_id::RequestIds;
 use crate::route::Route;
 
 /// An HTTP response whose body is there.
-pub(crate) type FullResponse = Response<Full<Bytes>>;
+pub(crate) type FullResponse = Response<AnswerBody>;
 
 /// What all connections of a server share.
 pub(crate) struct App {
     pub(crate) node: Node,
     pub(crate) limits: Limits,
+    pub(crate) hosts: Hosts,
     pub(crate) metrics: Metrics,
     pub(crate) stage: watch::Receiver<Stage>,
-    pub(crate) body_budget: Semaphore,
+    pub(crate) bodies: Budget,
+    pub(crate) answers: Arc<Answers>,
     pub(crate) request_ids: RequestIds,
     disk_reads: Arc<Semaphore>,
     upkeep: Arc<Semaphore>,
@@ -43,17 +47,21 @@ impl App {
     pub(crate) fn new(
         node: Node,
         limits: Limits,
+        hosts: Hosts,
+        answers: Arc<Answers>,
         clock: &dyn Clock,
         stage: watch::Receiver<Stage>,
     ) -> Self {
         Self {
-            body_budget: Semaphore::new(limits.body_bytes.min(Semaphore::MAX_PERMITS)),
+            bodies: Budget::new(limits.body_bytes),
             upkeep: Arc::new(Semaphore::new(1)),
             disk_reads: Arc::new(Semaphore::new(limits.blocking_reads)),
             request_ids: RequestIds::new(clock.wall()),
             metrics: Metrics::default(),
             node,
             limits,
+            hosts,
+            answers,
             stage,
         }
     }
@@ -128,6 +136,36 @@ impl App {
                 .too_slow("the disk is still at it")
                 .with_outcome(Some(Outcome::Unknown))),
         }
+    }
+
+    /// Gives an answer its share of the memory for answers, if it is long.
+    ///
+    /// # Errors
+    /// [`Code::Overloaded`] when there is none to be had soon.
+    pub(crate) async fn share(&self, result: Result<FullResponse>) -> Result<FullResponse> {
+        let mut response = result?;
+        let body = response.body_mut();
+        if body.needs_share() {
+            let until = Instant::now() + self.limits.answer_wait;
+            let share = self.answers.share_for_made(body.len(), until).await;
+            body.hold(share.ok_or_else(no_room)?);
+        }
+        Ok(response)
+    }
+
+    /// As [`App::share`], at once; whether it could.
+    pub(crate) fn fits(&self, result: &mut Result<FullResponse>) -> bool {
+        let Some(body) = result.as_mut().ok().map(FullResponse::body_mut) else {
+            return true;
+        };
+        if !body.needs_share() {
+            return true;
+        }
+        let share = self.answers.long.try_take(body.len());
+        share.is_some_and(|share| {
+            body.hold(share);
+            true
+        })
     }
 
     /// The place of whoever checks or copies the whole store; `None` when it is taken.
@@ -207,19 +245,10 @@ impl Deadline {
     }
 }
 
-/// One more in a count, until it is dropped.
-pub(crate) struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    /// `None` when the count is at its limit.
-    pub(crate) fn below(count: &'a AtomicUsize, limit: usize) -> Option<Self> {
-        let counted = Self(count);
-        (count.fetch_add(1, Relaxed) < limit).then_some(counted)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
+/// Answers that nobody takes hold all the memory they may.
+pub(crate) fn no_room() -> Box<Problem> {
+    Problem::new(
+        Code::Overloaded,
+        "answers that their clients have not taken yet hold all the memory for answers",
+    )
 }

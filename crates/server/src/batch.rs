@@ -4,8 +4,11 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use ringwood_env::UnixMillis;
 use ringwood_node::{BatchItem, KeyReply, Put, Reply, Request};
+use tokio::time::Instant;
 
-use crate::app::FullResponse;
+use crate::answers::SHORT;
+use crate::app::{App, FullResponse, no_room};
+use crate::budget::Share;
 use crate::call::{Call, misfit};
 use crate::error::{Code, Problem, Result};
 use crate::json::{
@@ -21,6 +24,7 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<FullResponse> {
     let received = call.read_json().await?;
     let body: BatchBody = json::parse(&received.bytes)?;
     let decoded: Vec<Result<BatchItem>> = body.items.iter().map(decode).collect();
+    let share = make_room(call.app, &body, received.bytes.len()).await?;
     let items = decoded.iter().flatten().cloned().collect();
     let request = Request::Batch {
         namespace,
@@ -42,7 +46,28 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<FullResponse> {
         };
         results.push(result);
     }
-    Ok(json::respond(StatusCode::OK, &report(body, results, now)))
+    let mut response = json::respond(StatusCode::OK, &report(body, results, now));
+    if let Some(share) = share {
+        response.body_mut().hold(share);
+    }
+    Ok(response)
+}
+
+/// What it answers cannot be refused once its writes are done: it takes its share of the memory for
+/// answers before.
+async fn make_room(app: &App, body: &BatchBody, body_len: usize) -> Result<Option<Share>> {
+    let is_get = |item: &&Item| matches!(item.op, Operation::Get);
+    let gets = body.items.iter().filter(is_get).count();
+    let values = gets.saturating_mul(app.limits.value_len);
+    let values = values.min(app.node.page_len_max() + app.limits.value_len);
+    // Items come back by their keys, and those to be sent again as they were.
+    let len = json::memory_for(values, body.items.len()) + body_len;
+    if len <= SHORT {
+        return Ok(None);
+    }
+    let until = Instant::now() + app.limits.answer_wait;
+    let share = app.answers.long.take(len, until).await;
+    share.map(Some).ok_or_else(no_room)
 }
 
 /// What an item asks for.

@@ -61,12 +61,12 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// [`Code::ValueTooLarge`], or as [`RequestBody::read`].
-    pub(crate) async fn read_value(&mut self, room: usize) -> Result<Received<'a>> {
+    pub(crate) async fn read_value(&mut self, room: usize) -> Result<Received> {
         let limits = &self.app.limits;
         let limit = limits.value_len.saturating_add(room);
         let received = self
             .body
-            .read(limit, Code::ValueTooLarge, limits, &self.app.body_budget)
+            .read(limit, Code::ValueTooLarge, limits, &self.app.bodies)
             .await?;
         self.count_from_here(received.was_awaited);
         Ok(received)
@@ -76,7 +76,7 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// [`Code::BodyTooLarge`], or as [`RequestBody::read`].
-    pub(crate) async fn read_json(&mut self) -> Result<Received<'a>> {
+    pub(crate) async fn read_json(&mut self) -> Result<Received> {
         refuse_encoding(&self.head)?;
         let limits = &self.app.limits;
         let received = self
@@ -85,7 +85,7 @@ impl<'a> Call<'a> {
                 limits.batch_len,
                 Code::BodyTooLarge,
                 limits,
-                &self.app.body_budget,
+                &self.app.bodies,
             )
             .await?;
         self.count_from_here(received.was_awaited);

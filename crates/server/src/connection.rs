@@ -12,22 +12,22 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use hyper::{Request, Response, Version};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::activity::{Activity, Verdict, look_interval};
+use crate::answer_body::AnswerBody;
+use crate::answers::Answers;
 use crate::config::Limits;
 
 /// What the server wants of its connections.
@@ -45,9 +45,9 @@ pub enum Stage {
 pub trait Application:
     Service<
         Request<Incoming>,
-        Response = Response<Full<Bytes>>,
+        Response = Response<AnswerBody>,
         Error = Infallible,
-        Future: Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + Unpin + 'static,
+        Future: Future<Output = Result<Response<AnswerBody>, Infallible>> + Send + Unpin + 'static,
     > + Clone
     + Send
     + 'static
@@ -57,9 +57,9 @@ pub trait Application:
 impl<S> Application for S where
     S: Service<
             Request<Incoming>,
-            Response = Response<Full<Bytes>>,
+            Response = Response<AnswerBody>,
             Error = Infallible,
-            Future: Future<Output = Result<Response<Full<Bytes>>, Infallible>>
+            Future: Future<Output = Result<Response<AnswerBody>, Infallible>>
                         + Send
                         + Unpin
                         + 'static,
@@ -74,11 +74,18 @@ impl<S> Application for S where
 const LINGER_LEN: usize = 1 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// Serves requests from `stream` with `application` until either side is done.
+/// Requests at once on an HTTP/2 connection, and what it may send of bodies that nobody reads yet.
+const STREAMS: u32 = 32;
+const CONNECTION_WINDOW: u32 = 256 << 10;
+const STREAM_WINDOW: u32 = 128 << 10;
+
+/// Serves requests from `stream` with `application` until either side is done. `answers` is the memory
+/// that all connections share.
 pub async fn serve<T>(
     stream: T,
     application: impl Application,
     limits: &Limits,
+    answers: &Arc<Answers>,
     mut stage: watch::Receiver<Stage>,
 ) where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -86,7 +93,7 @@ pub async fn serve<T>(
     let left_over = Arc::new(Mutex::new(None));
     let stream = Watched {
         stream: Some(stream),
-        activity: Arc::new(Activity::new()),
+        activity: Arc::new(Activity::new(limits, answers)),
         left_over: Arc::clone(&left_over),
     };
     if let End::Refused = converse(stream, application, limits, &mut stage).await {
@@ -125,6 +132,7 @@ where
     let builder = protocol(limits);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut alarm = pin!(sleep_until(Instant::now() + look_interval(limits)));
+    let mut retired = false;
     loop {
         tokio::select! {
             biased;
@@ -139,17 +147,17 @@ where
                 }
                 connection.as_mut().graceful_shutdown();
             }
-            () = alarm.as_mut() => match activity.patience(limits) {
-                Some(wait) => alarm.as_mut().reset(Instant::now() + wait),
-                None => return End::Done,
+            () = alarm.as_mut() => match activity.verdict(limits) {
+                Verdict::GoOn(wait) => alarm.as_mut().reset(Instant::now() + wait),
+                Verdict::Retire if !retired => {
+                    retired = true;
+                    connection.as_mut().graceful_shutdown();
+                    alarm.as_mut().reset(Instant::now() + LINGER_TIME);
+                }
+                Verdict::Retire | Verdict::Cut => return End::Done,
             },
         }
     }
-}
-
-/// The longest time between two looks: one falls into every request that takes too long.
-fn look_interval(limits: &Limits) -> Duration {
-    limits.head_timeout.min(limits.request_timeout)
 }
 
 /// Hears a client out, for a while, that was told goodbye.
@@ -177,90 +185,13 @@ fn protocol(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .max_header_list_size(u32::try_from(limits.head_len).unwrap_or(u32::MAX))
         .keep_alive_interval(limits.idle_timeout)
         .keep_alive_timeout(limits.write_timeout);
     builder
-}
-
-/// What happened on a connection lately. Times are in milliseconds since its start, plus one; 0: none.
-#[derive(Debug)]
-struct Activity {
-    start: Instant,
-    in_flight: AtomicU32,
-    /// HTTP/2: bytes outside of requests are no beginning of a head.
-    multiplexed: AtomicBool,
-    head_since: AtomicU64,
-    idle_since: AtomicU64,
-    write_blocked_since: AtomicU64,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self {
-            start: Instant::now(),
-            in_flight: AtomicU32::new(0),
-            multiplexed: AtomicBool::new(false),
-            head_since: AtomicU64::new(0),
-            idle_since: AtomicU64::new(1),
-            write_blocked_since: AtomicU64::new(0),
-        }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
-    }
-
-    fn bytes_read(&self) {
-        let between = self.in_flight.load(Relaxed) == 0 && !self.multiplexed.load(Relaxed);
-        if between && self.head_since.load(Relaxed) == 0 {
-            self.head_since.store(self.now(), Relaxed);
-        }
-    }
-
-    fn wrote(&self, pending: bool) {
-        if !pending {
-            if self.write_blocked_since.load(Relaxed) != 0 {
-                self.write_blocked_since.store(0, Relaxed);
-            }
-        } else if self.write_blocked_since.load(Relaxed) == 0 {
-            self.write_blocked_since.store(self.now(), Relaxed);
-        }
-    }
-
-    fn request_begins(&self, version: Version) {
-        self.in_flight.fetch_add(1, Relaxed);
-        self.head_since.store(0, Relaxed);
-        if version == Version::HTTP_2 {
-            self.multiplexed.store(true, Relaxed);
-        }
-    }
-
-    fn request_ends(&self) {
-        self.idle_since.store(self.now(), Relaxed);
-        self.in_flight.fetch_sub(1, Relaxed);
-    }
-
-    /// How long the client may go on before the next look; `None`: it took too long.
-    fn patience(&self, limits: &Limits) -> Option<Duration> {
-        let now = self.now();
-        let left = |since: u64, limit: Duration| {
-            limit.checked_sub(Duration::from_millis(now.saturating_sub(since)))
-        };
-        let blocked = self.write_blocked_since.load(Relaxed);
-        let head = self.head_since.load(Relaxed);
-        let left = if blocked != 0 {
-            left(blocked, limits.write_timeout)?
-        } else if self.in_flight.load(Relaxed) > 0 {
-            look_interval(limits) // bodies and requests have deadlines of their own
-        } else if head != 0 {
-            left(head, limits.head_timeout)?
-        } else {
-            left(self.idle_since.load(Relaxed), limits.idle_timeout)?
-        };
-        let soon = Duration::from_millis(1);
-        Some(left.clamp(soon, look_interval(limits).max(soon)))
-    }
 }
 
 /// The stream, telling when bytes move, and left for others when the protocol is done with it.
@@ -295,7 +226,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         let before = buffer.filled().len();
         let polled = self.stream().poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.activity.bytes_read();
+            self.activity.read(&buffer.filled()[before..]);
         }
         polled
     }
@@ -344,7 +275,7 @@ struct Observed<S> {
 }
 
 impl<S: Application> Service<Request<Incoming>> for Observed<S> {
-    type Response = Response<Full<Bytes>>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = InFlight<S::Future>;
 
@@ -362,83 +293,24 @@ struct InFlight<F> {
     answer: F,
 }
 
-impl<F: Future + Unpin> Future for InFlight<F> {
+impl<F> Future for InFlight<F>
+where
+    F: Future<Output = Result<Response<AnswerBody>, Infallible>> + Unpin,
+{
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        Pin::new(&mut self.answer).poll(context)
+        if self.activity.holds_back(context.waker()) {
+            return Poll::Pending;
+        }
+        let mut answer = std::task::ready!(Pin::new(&mut self.answer).poll(context))?;
+        answer.body_mut().owe(&self.activity);
+        Poll::Ready(Ok(answer))
     }
 }
 
 impl<F> Drop for InFlight<F> {
     fn drop(&mut self) {
         self.activity.request_ends();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limits() -> Limits {
-        Limits {
-            head_timeout: Duration::from_millis(20),
-            idle_timeout: Duration::from_millis(60),
-            write_timeout: Duration::from_millis(20),
-            ..Limits::default()
-        }
-    }
-
-    async fn wait(ms: u64) {
-        tokio::time::advance(Duration::from_millis(ms)).await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_head_ends_patience_and_silence_does_so_later() {
-        let (activity, limits) = (Activity::new(), limits());
-        wait(40).await;
-        assert!(activity.patience(&limits).is_some(), "idle");
-        activity.bytes_read();
-        wait(15).await;
-        activity.bytes_read();
-        wait(15).await;
-        assert!(
-            activity.patience(&limits).is_none(),
-            "counts from the first byte"
-        );
-        activity.request_begins(Version::HTTP_11);
-        wait(500).await;
-        assert!(
-            activity.patience(&limits).is_some(),
-            "requests have their own deadlines"
-        );
-        activity.request_ends();
-        wait(59).await;
-        assert!(activity.patience(&limits).is_some());
-        wait(2).await;
-        assert!(activity.patience(&limits).is_none(), "idle for too long");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_ends_patience() {
-        let (activity, limits) = (Activity::new(), limits());
-        activity.wrote(true);
-        wait(15).await;
-        activity.wrote(false);
-        activity.wrote(true);
-        wait(15).await;
-        assert!(activity.patience(&limits).is_some(), "it took some");
-        wait(15).await;
-        assert!(activity.patience(&limits).is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn between_http2_requests_bytes_are_no_head() {
-        let (activity, limits) = (Activity::new(), limits());
-        activity.request_begins(Version::HTTP_2);
-        activity.request_ends();
-        activity.bytes_read();
-        wait(40).await;
-        assert!(activity.patience(&limits).is_some());
     }
 }

@@ -6,12 +6,13 @@ use std::borrow::Cow;
 use std::{fmt, io};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use ringwood_lsm as lsm;
 use ringwood_node::NodeError;
 use serde::{Deserialize, Serialize};
+
+use crate::answer_body::AnswerBody;
 
 /// Makes the enum and its table from one list: name, status, code, retryable, title.
 macro_rules! codes {
@@ -51,10 +52,12 @@ codes! {
     JsonInvalid 400 "JSON_INVALID" false "The body is not the JSON that this route takes";
     Base64Invalid 400 "BASE64_INVALID" false "A value is not base64";
     PathInvalid 400 "PATH_INVALID" false "The path cannot be used";
+    HostInvalid 400 "HOST_INVALID" false "The request does not name one host";
     RangeInverted 400 "RANGE_INVERTED" false "The range's start lies behind its end";
     ContextInvalid 400 "CONTEXT_INVALID" false "The causal context was not given out for this key";
     CursorInvalid 400 "CURSOR_INVALID" false "The cursor was not given out for this range";
     BodyIncomplete 400 "BODY_INCOMPLETE" false "The body ended too early";
+    HostForbidden 403 "HOST_FORBIDDEN" false "The server does not answer for that host";
     OriginForbidden 403 "ORIGIN_FORBIDDEN" false "Web pages of other origins may not use this server";
     RouteNotFound 404 "ROUTE_NOT_FOUND" false "There is no such route";
     KeyNotFound 404 "KEY_NOT_FOUND" false "The key has no value";
@@ -213,9 +216,9 @@ impl Problem {
         serde_json::to_vec(&body).expect("strings and numbers serialize")
     }
 
-    pub(crate) fn into_response(self, request_id: &str) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(self, request_id: &str) -> Response<AnswerBody> {
         let bytes = self.to_json(request_id);
-        let mut response = Response::new(Full::new(bytes.into()));
+        let mut response = Response::new(AnswerBody::from(Bytes::from(bytes)));
         *response.status_mut() =
             StatusCode::from_u16(self.code.status()).expect("the table holds valid statuses");
         let headers = response.headers_mut();

@@ -10,10 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::answers::Answers;
 use crate::app::App;
 use crate::config::Limits;
 use crate::connection::{self, Stage};
 use crate::error::Code;
+use crate::host::Hosts;
 use crate::json::{self, BatchBody, Encoding, PutBody};
 use crate::namespaces::CreateBody;
 use crate::request::{self, Query, base64_decode, percent_decode};
@@ -93,8 +95,17 @@ impl Connections {
             .max_blocking_threads(2)
             .build()
             .expect("threads and timers are to be had");
+        let limits = Limits::default();
+        let answers = Arc::new(Answers::new(limits.answer_bytes));
         Self {
-            app: Arc::new(App::new(node, Limits::default(), &SystemClock, watched)),
+            app: Arc::new(App::new(
+                node,
+                limits,
+                Hosts::default(),
+                answers,
+                &SystemClock,
+                watched,
+            )),
             runtime,
             stage,
         }
@@ -109,8 +120,13 @@ impl Connections {
             let (client, server) = tokio::io::duplex(PIPE_LEN);
             let (mut reader, mut writer) = tokio::io::split(client);
             let handler = Handler(Arc::clone(&self.app));
-            let serving =
-                connection::serve(server, handler, &self.app.limits, self.stage.subscribe());
+            let serving = connection::serve(
+                server,
+                handler,
+                &self.app.limits,
+                &self.app.answers,
+                self.stage.subscribe(),
+            );
             let sending = async {
                 // A server that refuses to hear more closes first.
                 let _ = writer.write_all(bytes).await;

@@ -3,7 +3,7 @@
 //! A map of headers is asked by hashing a name, and a request that has two headers would be asked for
 //! a dozen. Of a header that is given several times the first counts, as in the map.
 
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 
 macro_rules! head {
     ($($(#[$doc:meta])* $field:ident $name:literal,)*) => {
@@ -11,6 +11,8 @@ macro_rules! head {
         #[derive(Clone, Copy, Debug, Default)]
         pub(crate) struct Head<'a> {
             $($(#[$doc])* pub(crate) $field: Option<&'a HeaderValue>,)*
+            /// Whether `host` is given several times.
+            pub(crate) host_repeated: bool,
         }
 
         impl<'a> Head<'a> {
@@ -21,7 +23,10 @@ macro_rules! head {
                         $($name => &mut head.$field,)*
                         _ => continue,
                     };
-                    place.get_or_insert(value);
+                    match place {
+                        None => *place = Some(value),
+                        Some(_) => head.host_repeated |= name == header::HOST,
+                    }
                 }
                 head
             }
@@ -51,7 +56,6 @@ head! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header;
 
     #[test]
     fn the_first_of_several_counts_and_the_unknown_is_passed_over() {
@@ -67,6 +71,8 @@ mod tests {
         let head = Head::of(&headers);
         assert_eq!(head.range.unwrap(), "bytes=0-1");
         assert_eq!(head.host.unwrap(), "here");
-        assert!(head.origin.is_none() && head.if_range.is_none());
+        assert!(head.origin.is_none() && head.if_range.is_none() && !head.host_repeated);
+        headers.append(header::HOST, HeaderValue::from_static("here"));
+        assert!(Head::of(&headers).host_repeated);
     }
 }

@@ -5,7 +5,6 @@ use std::io;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use ringwood_env::UnixMillis;
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::ser::Formatter;
 use utoipa::ToSchema;
 
+use crate::answer_body::AnswerBody;
 use crate::app::FullResponse;
 use crate::error::{Code, Outcome, Problem, Result};
 use crate::request::base64_decode;
@@ -50,7 +50,13 @@ pub(crate) struct PutBody {
 }
 
 /// What an entry's JSON takes beside its key and its value, about.
-const ENTRY_FRAME_LEN: usize = 256;
+pub(crate) const ENTRY_FRAME_LEN: usize = 256;
+
+/// Memory for making an answer of `len` bytes of values in so many items: the values, and their text.
+pub(crate) const fn memory_for(len: usize, items: usize) -> usize {
+    let text = len / 3 * 4 + items.saturating_mul(ENTRY_FRAME_LEN);
+    len.saturating_add(text)
+}
 
 /// A key, as `key` where it is UTF-8 and otherwise as `key64`, in base64url.
 #[derive(Debug, Default)]
@@ -436,7 +442,7 @@ pub(crate) fn respond_of_len(
     body.serialize(&mut serializer)
         .expect("our own shapes serialize");
     text.push(b'\n');
-    let mut response = Response::new(Full::new(text.into()));
+    let mut response = Response::new(AnswerBody::from(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use ringwood_node::{KeyReply, Put, Reply, Request, Scan};
 
-use crate::app::FullResponse;
+use crate::answers::SHORT;
+use crate::app::{App, FullResponse};
+use crate::budget::Share;
 use crate::call::{Call, key_reply, misfit};
 use crate::error::{Code, Problem, Result};
 use crate::head::Head;
@@ -15,6 +17,11 @@ use crate::request::{self, Query};
 
 /// Entries of a page that does not say how many.
 const PAGE_LEN: u64 = 100;
+/// A page ends at its limit, or at so many bytes for each item it might have had; at no less than this.
+const ITEM_LEN: usize = 16 << 10;
+const PAGE_LEN_LEAST: usize = 256 << 10;
+/// What a page may have more of is refused, or cut by its length.
+const ITEMS_COUNTED: usize = 10_000;
 
 pub(crate) async fn get(mut call: Call<'_>) -> Result<FullResponse> {
     let key = request::key(call.route.key, &mut call.query)?;
@@ -125,7 +132,7 @@ pub(crate) async fn scan(mut call: Call<'_>) -> Result<FullResponse> {
     let limit = query
         .take_number("limit", 1, u64::from(u32::MAX))?
         .unwrap_or(PAGE_LEN);
-    let scan = Scan {
+    let mut scan = Scan {
         start: owned(query.take_bytes("start")?),
         end: owned(query.take_bytes("end")?),
         prefix: owned(query.take_bytes("prefix")?),
@@ -133,12 +140,14 @@ pub(crate) async fn scan(mut call: Call<'_>) -> Result<FullResponse> {
         reverse: query.take_flag("reverse")?,
         keys_only: query.take_flag("keys_only")?,
         cursor: query.take("cursor")?.map(Cow::into_owned),
+        len_max: None,
     };
     let wanted = encoding(query)?;
     request::check_consistency(&call.head, query)?;
     call.query.finish()?;
     let namespace = call.app.namespace(&call.route)?;
     let now = call.app.node.now();
+    let share = make_room(call.app, &mut scan);
     let step = call.app.node.step(now, Request::Scan { namespace, scan });
     let Reply::Page(page) = call.finish(step).await? else {
         return Err(misfit());
@@ -151,11 +160,29 @@ pub(crate) async fn scan(mut call: Call<'_>) -> Result<FullResponse> {
         items: page.entries.into_iter().map(item).collect(),
         cursor: page.cursor,
     };
-    Ok(json::respond_of_len(
-        StatusCode::OK,
-        &reply,
-        reply.text_len(),
-    ))
+    let mut response = json::respond_of_len(StatusCode::OK, &reply, reply.text_len());
+    if let Some(share) = share {
+        response.body_mut().hold(share);
+    }
+    Ok(response)
+}
+
+/// A page takes its share of the memory for answers before it is made. Where there is none left, it is
+/// made so short that it needs none.
+fn make_room(app: &App, scan: &mut Scan) -> Option<Share> {
+    let len_max = scan.limit.saturating_mul(ITEM_LEN).max(PAGE_LEN_LEAST);
+    let len_max = len_max.min(app.node.page_len_max());
+    let share = app
+        .answers
+        .long
+        .try_take(json::memory_for(len_max, scan.limit.min(ITEMS_COUNTED)));
+    if share.is_some() {
+        scan.len_max = Some(len_max);
+    } else {
+        scan.len_max = Some(SHORT / 4);
+        scan.limit = scan.limit.min(SHORT / 2 / json::ENTRY_FRAME_LEN);
+    }
+    share
 }
 
 #[cfg(test)]

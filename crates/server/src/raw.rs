@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
@@ -11,6 +10,7 @@ use ringwood_env::UnixMillis;
 use ringwood_node::{Entry, KeyReply, Put, Reply, Step};
 use ringwood_types::{ContextToken, Version};
 
+use crate::answer_body::AnswerBody;
 use crate::app::{App, Deadline, FullResponse};
 use crate::call::{Call, key_reply, misfit};
 use crate::error::{Code, Problem, Result};
@@ -22,6 +22,8 @@ const EXPIRES_AT: HeaderName = HeaderName::from_static("ringwood-expires-at");
 const REPLICAS: HeaderName = HeaderName::from_static("ringwood-replicas");
 /// One node is one replica, and it has answered.
 const ALL_REPLICAS: HeaderValue = HeaderValue::from_static("1/1");
+/// What was stored may be a page: opened in a browser, it is of no origin and runs no script.
+const SANDBOX: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
 const UNTYPED: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// How a raw read begins.
@@ -41,8 +43,15 @@ pub(crate) fn begin(
     request: &Request<Incoming>,
     route: Route<'_>,
 ) -> Begun {
-    // Pages of other origins, bodies and the like are answered by the careful path.
-    if head.origin.is_some() || !request.body().is_end_stream() {
+    // Pages of other origins, foreign hosts, bodies and the like are answered by the careful path.
+    if head.origin.is_some()
+        || app.answers.are_full()
+        || !request.body().is_end_stream()
+        || app
+            .hosts
+            .check(request.version(), request.uri(), head)
+            .is_err()
+    {
         return Begun::Uncommon;
     }
     match read(app, head, route, Query::new(request.uri().query())) {
@@ -116,7 +125,7 @@ pub(crate) async fn delete(mut call: Call<'_>) -> Result<FullResponse> {
 }
 
 fn no_content() -> FullResponse {
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(AnswerBody::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
@@ -161,15 +170,16 @@ impl Found {
             etag,
             wanted,
         } = self;
-        headers.reserve(8);
+        headers.reserve(10);
         describe(&mut headers, &etag, &entry.context(), entry.deadline());
-        let mut response = Response::new(Full::default());
+        let mut response = Response::new(AnswerBody::default());
         if wanted == Wanted::Nothing {
             *response.headers_mut() = headers;
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;
         }
         headers.insert(header::CONTENT_TYPE, content_type_of(&entry));
+        headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         let len = entry.value().len();
         let mut value = Bytes::from_owner(entry.into_value());
@@ -181,7 +191,7 @@ impl Found {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         }
         *response.headers_mut() = headers;
-        *response.body_mut() = Full::new(value);
+        *response.body_mut() = AnswerBody::from(value);
         response
     }
 }

@@ -11,7 +11,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
@@ -22,17 +21,24 @@ use ringwood_node::{Node, Step};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::app::{App, Counted, Deadline, FullResponse};
+use crate::answer_body::AnswerBody;
+use crate::answers::Answers;
+use crate::app::{App, Deadline, FullResponse, no_room};
 use crate::body::RequestBody;
 use crate::call::Call;
 use crate::config::Limits;
 use crate::connection::{Application, Stage};
+use crate::counted::Counted;
 use crate::error::{Code, Outcome, Problem, Result};
 use crate::head::Head;
+use crate::host::Hosts;
 use crate::request::Query;
 use crate::request_id::{REQUEST_ID, RequestId};
 use crate::route::{self, Action, NoRoute, Route};
 use crate::{admin, batch, kv, namespaces, raw, service};
+
+/// What an answer is, it says: a browser must not make a page of what was stored as text.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 impl App {
     async fn handle(
@@ -45,6 +51,7 @@ impl App {
     ) -> Result<FullResponse> {
         let _at_work = match route.action.serves_data() {
             false => None,
+            true if self.answers.are_full() => return Err(no_room()),
             true => Some(self.enter()?),
         };
         let call = Call {
@@ -91,18 +98,26 @@ impl App {
         })
     }
 
+    /// Where a request goes that may come in.
+    fn admit<'a>(&self, parts: &'a Parts, head: &Head<'a>) -> Result<Route<'a>> {
+        let host = self.hosts.check(parts.version, &parts.uri, head)?;
+        check_origin(head, host)?;
+        find_route(parts)
+    }
+
     async fn answer(&self, request: Request<Incoming>, begun: Begun) -> FullResponse {
         let (parts, incoming) = request.into_parts();
         let head = Head::of(&parts.headers);
         let mut body = RequestBody::new(incoming, &head);
         let deadline = self.deadline_of(&begun);
-        let result = match find_route(&parts, &head) {
+        let result = match self.admit(&parts, &head) {
             Ok(route) => self.handle(&parts, head, route, &mut body, deadline).await,
             Err(problem) => Err(problem),
         };
         if result.is_err() {
-            body.discard().await;
+            body.discard();
         }
+        let result = self.share(result).await;
         self.conclude(&parts.method, parts.uri.path(), begun, result)
     }
 
@@ -115,6 +130,7 @@ impl App {
             }
             Err(problem) => Err(problem),
         };
+        let result = self.share(result).await;
         self.conclude(&parts.method, parts.uri.path(), begun, result)
     }
 
@@ -150,9 +166,9 @@ impl App {
             let id = || begun.id.as_str();
             tracing::debug!(%method, path, status, code, ?took, id = id(), "request");
         }
-        response
-            .headers_mut()
-            .insert(REQUEST_ID, begun.id.into_header());
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, begun.id.into_header());
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
         if *method == Method::HEAD {
             drop_body(&mut response);
         }
@@ -183,8 +199,8 @@ struct Begun {
     version: HttpVersion,
 }
 
-fn find_route<'a>(parts: &'a Parts, head: &Head<'_>) -> Result<Route<'a>> {
-    check_origin(head)?;
+/// A request's place in the table.
+fn find_route(parts: &Parts) -> Result<Route<'_>> {
     route::find(&parts.method, parts.uri.path()).map_err(|no_route| match no_route {
         NoRoute::Path => Problem::new(
             Code::RouteNotFound,
@@ -203,11 +219,10 @@ fn find_route<'a>(parts: &'a Parts, head: &Head<'_>) -> Result<Route<'a>> {
 
 /// A browser names the page that sends a request: without authentication, any page that its user
 /// looks at could write to a server on the same machine.
-fn check_origin(head: &Head<'_>) -> Result<()> {
+fn check_origin(head: &Head<'_>, host: &[u8]) -> Result<()> {
     let Some(origin) = head.origin else {
         return Ok(());
     };
-    let host = head.host.map_or(&b""[..], HeaderValue::as_bytes);
     match origin.as_bytes().strip_prefix(b"http://") {
         Some(from) if from == host => Ok(()),
         _ => Err(Problem::new(
@@ -224,14 +239,27 @@ fn drop_body(response: &mut FullResponse) {
     if !headers.contains_key(header::CONTENT_LENGTH) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(len));
     }
-    *response.body_mut() = Full::default();
+    *response.body_mut() = AnswerBody::default();
 }
 
 /// What answers the requests of connections that somebody else accepts: pass it to
 /// [`connection::serve`](crate::connection::serve).
 #[must_use]
-pub fn application(node: Node, limits: Limits, stage: watch::Receiver<Stage>) -> impl Application {
-    Handler(Arc::new(App::new(node, limits, &SystemClock, stage)))
+pub fn application(
+    node: Node,
+    limits: Limits,
+    answers: Arc<Answers>,
+    stage: watch::Receiver<Stage>,
+) -> impl Application {
+    let hosts = Hosts::default();
+    Handler(Arc::new(App::new(
+        node,
+        limits,
+        hosts,
+        answers,
+        &SystemClock,
+        stage,
+    )))
 }
 
 /// The application, as connections hold it.
@@ -258,7 +286,15 @@ impl Service<Request<Incoming>> for Handler {
                 // The map of the request serves the answer, and the connection's next request.
                 let mut headers = std::mem::take(request.headers_mut());
                 headers.clear();
-                let result = result.map(|found| found.into_response(headers));
+                let mut result = result.map(|found| found.into_response(headers));
+                if !app.fits(&mut result) {
+                    let app = Arc::clone(app);
+                    let (parts, _) = request.into_parts();
+                    return Answer::Later(Box::pin(async move {
+                        let result = app.share(result).await;
+                        app.conclude(&parts.method, parts.uri.path(), begun, result)
+                    }));
+                }
                 let (method, path) = (request.method(), request.uri().path());
                 Answer::Now(Some(app.conclude(method, path, begun, result)))
             }

@@ -15,10 +15,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, timeout};
 
-use crate::app::{App, Counted};
+use crate::answers::Answers;
+use crate::app::App;
 use crate::config::ServerConfig;
 use crate::connection::{self, Stage};
+use crate::counted::Counted;
 use crate::error::{Code, Problem};
+use crate::host::Hosts;
 use crate::router::Handler;
 
 /// Connections that the system holds for us between two calls of accept.
@@ -36,6 +39,12 @@ pub enum BindError {
         "refusing to listen on {0}: there is no authentication yet, so only loopback addresses (127.0.0.1, [::1]) are allowed"
     )]
     NotLoopback(SocketAddr),
+
+    /// What requests may be sent to is a name or an address, without a port.
+    #[error(
+        "http.allowed_hosts has {0:?}, which is neither a name nor an address; leave out scheme and port"
+    )]
+    InvalidHost(String),
 
     /// The system does not give the address.
     #[error("cannot listen on {address}: {source}")]
@@ -69,18 +78,28 @@ impl Server {
         if !listen.ip().is_loopback() {
             return Err(BindError::NotLoopback(listen));
         }
+        let hosts =
+            Hosts::new(listen.ip(), &config.allowed_hosts).map_err(BindError::InvalidHost)?;
         let mut limits = config.limits;
         limits.connections = room_for_connections(limits.connections);
         let io = |source| BindError::Io {
             address: listen,
             source,
         };
+        let answers = Arc::new(Answers::new(limits.answer_bytes));
         let listener = listen_on(listen).map_err(io)?;
         let address = listener.local_addr().map_err(io)?;
         let (stage, watched) = watch::channel(Stage::Serving);
         Ok(Self {
             listener,
-            app: Arc::new(App::new(node, limits, &SystemClock, watched)),
+            app: Arc::new(App::new(
+                node,
+                limits,
+                hosts,
+                answers,
+                &SystemClock,
+                watched,
+            )),
             stage,
             address,
             grace: config.grace,
@@ -146,7 +165,14 @@ impl Server {
         tokio::spawn(async move {
             let _place = place;
             let _counted = Counted::below(&app.metrics.connections, usize::MAX);
-            connection::serve(stream, Handler(Arc::clone(&app)), &app.limits, stage).await;
+            connection::serve(
+                stream,
+                Handler(Arc::clone(&app)),
+                &app.limits,
+                &app.answers,
+                stage,
+            )
+            .await;
         });
     }
 

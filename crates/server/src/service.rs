@@ -1,10 +1,10 @@
 //! What the server tells about itself: health, metrics, its API, and a first page.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::Response;
 use hyper::header::{self, HeaderValue};
 
+use crate::answer_body::AnswerBody;
 use crate::app::FullResponse;
 use crate::call::Call;
 use crate::connection::Stage;
@@ -51,6 +51,18 @@ pub(crate) fn metrics(call: Call<'_>) -> Result<FullResponse> {
     call.query.finish()?;
     let mut page = Page::default();
     call.app.metrics.render(&mut page);
+    page.single(
+        "ringwood_http_answer_bytes",
+        "gauge",
+        "Bytes of answers that clients have not taken yet.",
+        call.app.answers.held(),
+    );
+    page.single(
+        "ringwood_http_body_bytes",
+        "gauge",
+        "Bytes of long request bodies in memory.",
+        call.app.bodies.held(),
+    );
     engine_metrics::render(&call.app.node, &mut page);
     Ok(text(
         "text/plain; version=0.0.4; charset=utf-8",
@@ -69,7 +81,7 @@ pub(crate) fn welcome(call: Call<'_>) -> Result<FullResponse> {
 }
 
 fn text(kind: &'static str, body: impl Into<Bytes>) -> FullResponse {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(AnswerBody::from(body.into()));
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -46,12 +46,12 @@ const BODIES: &[&str] = &[
 ];
 
 const CONVERSATIONS: &[&str] = &[
-    "PUT /kv/a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhiGET /kv/a HTTP/1.1\r\nHost: a\r\nRange: bytes=0-0\r\n\r\n",
-    "PUT /v1/kv/b?encoding=utf8 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{\"value\":\"text\"}\r\n0\r\n\r\n",
-    "GET /v1/kv?limit=1 HTTP/1.1\r\nHost: a\r\n\r\nDELETE /v1/kv/b HTTP/1.1\r\nHost: a\r\n\r\n",
-    "POST /v1/batch HTTP/1.1\r\nHost: a\r\nContent-Length: 56\r\n\r\n{\"items\":[{\"op\":\"put\",\"key\":\"k\",\"value\":\"aGk=\",\"ttl\":9}]}",
-    "POST /v1/namespaces HTTP/1.1\r\nHost: a\r\nContent-Length: 13\r\n\r\n{\"name\":\"us\"}",
-    "HEAD /kv/a HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\nRingwood-Consistency: one\r\n\r\n",
+    "PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhiGET /kv/a HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-0\r\n\r\n",
+    "PUT /v1/kv/b?encoding=utf8 HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{\"value\":\"text\"}\r\n0\r\n\r\n",
+    "GET /v1/kv?limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\nDELETE /v1/kv/b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 56\r\n\r\n{\"items\":[{\"op\":\"put\",\"key\":\"k\",\"value\":\"aGk=\",\"ttl\":9}]}",
+    "POST /v1/namespaces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\n\r\n{\"name\":\"us\"}",
+    "HEAD /kv/a HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: *\r\nRingwood-Consistency: one\r\n\r\n",
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
 ];
 

@@ -320,6 +320,7 @@ impl Question {
     fn scan(&self) -> Scan {
         let bytes = |text: &Option<String>| text.as_ref().map(bytes);
         Scan {
+            len_max: None,
             start: bytes(&self.start),
             end: bytes(&self.end),
             prefix: bytes(&self.prefix),

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use ringwood_node::{Node, NodeConfig};
-use ringwood_server::Limits;
 use ringwood_server::connection::{self, Application, Stage};
+use ringwood_server::{Answers, Limits};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -53,6 +53,7 @@ pub(crate) struct Bench {
     /// With a directory that is removed with it.
     node: Option<(Node, TempDir)>,
     limits: Arc<Limits>,
+    answers: Arc<Answers>,
     stage: watch::Sender<Stage>,
     /// Whether somebody must write the log.
     writes: bool,
@@ -67,8 +68,12 @@ impl Bench {
         config.engine.threads = 0;
         let node = Node::open(config).expect("a new node comes up");
         let mut bench = Self::new(Some((node.clone(), directory)));
-        let application =
-            ringwood_server::application(node.clone(), Limits::default(), bench.stage.subscribe());
+        let application = ringwood_server::application(
+            node.clone(),
+            Limits::default(),
+            Arc::clone(&bench.answers),
+            bench.stage.subscribe(),
+        );
         match load {
             Load::Get | Load::GetCached => bench.fill(&application, "hot", 1),
             Load::Put => {}
@@ -100,6 +105,7 @@ impl Bench {
             clients: Arc::default(),
             node,
             limits: Arc::new(Limits::default()),
+            answers: Arc::new(Answers::new(Limits::default().answer_bytes)),
             stage: watch::Sender::new(Stage::Serving),
             writes: true,
         }
@@ -127,8 +133,9 @@ impl Bench {
     fn spawn(&self, script: impl Script, application: impl Application) {
         let stream = Stream::new(script, Arc::clone(&self.clients));
         let (limits, stage) = (Arc::clone(&self.limits), self.stage.subscribe());
+        let answers = Arc::clone(&self.answers);
         self.runtime.spawn(async move {
-            connection::serve(stream, application, &limits, stage).await;
+            connection::serve(stream, application, &limits, &answers, stage).await;
         });
     }
 

@@ -326,6 +326,35 @@ async fn lengths_are_taken_up_to_their_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_refused_need_not_be_sent_first() {
+    let (server, _client) = started().await;
+    for (head, code) in [
+        ("Content-Length: 4194304", "VALUE_TOO_LARGE"),
+        (
+            "Transfer-Encoding: chunked\r\nContent-Encoding: gzip",
+            "CONTENT_ENCODING_UNSUPPORTED",
+        ),
+    ] {
+        let mut client = Client::connect(server.address).await;
+        let request = format!("PUT /kv/a HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n");
+        client.send(request.as_bytes()).await;
+        let answer = tokio::time::timeout(Duration::from_secs(3), client.answer(false)).await;
+        assert_eq!(answer.expect("it waits for the body").code(), code);
+    }
+    let mut client = Client::connect(server.address).await;
+    client
+        .send(b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2097152\r\n\r\n")
+        .await;
+    assert_eq!(client.answer(false).await.status, 413);
+    client.send(&vec![b'x'; 2 << 20]).await;
+    assert_eq!(
+        client.get("/kv/a").await.status,
+        404,
+        "and the connection goes on"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_are_taken_up_to_their_limit() {
     let (_server, mut client) = started().await;
     let batch =
@@ -349,7 +378,7 @@ async fn keys_are_taken_up_to_their_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn chunked_bodies_are_held_to_the_same_limit() {
     let (server, mut client) = started().await;
-    let head = b"PUT /kv/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
     client.send(head).await;
     client.send(b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n").await;
     assert_eq!(client.answer(false).await.status, 204);
@@ -421,13 +450,13 @@ async fn a_body_cut_short_changes_nothing() {
     let (server, mut client) = started().await;
     client.put("/kv/a", b"before").await;
     client
-        .send(b"PUT /kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf")
+        .send(b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf")
         .await;
     client.finish_sending().await;
     let expected = (400, "BODY_INCOMPLETE".to_owned(), "not_applied".to_owned());
     assert_eq!(client.answer(false).await.refusal(), expected);
     let mut client = Client::connect(server.address).await;
-    let head = b"PUT /kv/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let head = b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
     client.send(head).await;
     drop(client);
     let mut client = Client::connect(server.address).await;
@@ -439,7 +468,7 @@ async fn a_body_cut_short_changes_nothing() {
 async fn a_client_that_trickles_is_cut_off() {
     let server = Running::with(hasty()).await;
     let mut body = Client::connect(server.address).await;
-    body.send(b"PUT /kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+    body.send(b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
         .await;
     let mut head = Client::connect(server.address).await;
     let mut idle = Client::connect(server.address).await;

@@ -4,6 +4,12 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -175,6 +181,56 @@ impl Client {
         let len = read.unwrap_or(0);
         self.unread.extend_from_slice(&buffer[..len]);
         len > 0
+    }
+}
+
+/// A connection that speaks HTTP/2.
+#[derive(Clone)]
+pub(crate) struct Http2(SendRequest<Full<Bytes>>);
+
+impl Http2 {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::with_window(address, 1 << 20).await
+    }
+
+    /// As [`Http2::connect`], taking only so many bytes of each answer before it is read.
+    pub(crate) async fn with_window(address: SocketAddr, window: u32) -> Self {
+        let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(window)
+            .handshake(io)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(crate) async fn call(
+        &mut self,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response<Incoming> {
+        self.try_call(method, uri, headers, body).await.unwrap()
+    }
+
+    /// As [`Http2::call`]; an error when the connection ends instead.
+    pub(crate) async fn try_call(
+        &mut self,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> hyper::Result<Response<Incoming>> {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = Full::new(Bytes::copy_from_slice(body));
+        self.0.ready().await?;
+        self.0.send_request(request.body(body).unwrap()).await
     }
 }
 

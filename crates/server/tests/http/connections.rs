@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use ringwood_server::{BindError, Limits, Server, ServerConfig};
 
 use crate::Running;
-use crate::client::{Client, request};
+use crate::client::{Client, Http2, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pipelined_requests_are_answered_in_their_order() {
@@ -34,10 +35,12 @@ async fn an_answer_does_not_wait_for_what_comes_next() {
     let server = Running::start().await;
     let mut client = Client::connect(server.address).await;
     client
-        .send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n\r\nGET /li")
+        .send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n\r\nGET /li")
         .await;
     assert_eq!(client.answer(false).await.body, b"ok\n");
-    client.send(b"vez HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    client
+        .send(b"vez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     client.finish_sending().await;
     assert_eq!(
         client.answer(false).await.body,
@@ -102,7 +105,7 @@ async fn requests_beyond_the_limit_are_told_to_come_back() {
     };
     let server = Running::with(config).await;
     let mut slow = Client::connect(server.address).await;
-    slow.send(b"PUT /kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
+    slow.send(b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhe")
         .await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let mut client = Client::connect(server.address).await;
@@ -149,7 +152,7 @@ async fn stopping_answers_what_was_asked_and_closes_the_rest() {
         let mut client = Client::connect(server.address).await;
         client
             .send(
-                format!("PUT /kv/{n} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
+                format!("PUT /kv/{n} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhe")
                     .as_bytes(),
             )
             .await;
@@ -195,7 +198,7 @@ async fn who_does_not_finish_in_time_is_cut_off() {
     let server = Running::with(config).await;
     let mut client = Client::connect(server.address).await;
     client
-        .send(b"PUT /kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
+        .send(b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhe")
         .await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(server.begin_stop().await.unwrap(), 1);
@@ -224,41 +227,18 @@ async fn nobody_listens_beyond_loopback_without_authentication() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_is_spoken_to_those_who_know() {
     let server = Running::start().await;
-    let stream = tokio::net::TcpStream::connect(server.address)
-        .await
-        .unwrap();
-    let io = hyper_util::rt::TokioIo::new(stream);
-    let executor = hyper_util::rt::TokioExecutor::new();
-    let (sender, connection) = hyper::client::conn::http2::handshake(executor, io)
-        .await
-        .unwrap();
-    tokio::spawn(connection);
+    let client = Http2::connect(server.address).await;
     let call = |method: &'static str, body: &'static [u8]| {
-        let mut sender = sender.clone();
+        let mut client = client.clone();
         async move {
-            let request = hyper::Request::builder()
-                .method(method)
-                .uri("http://localhost/kv/two")
-                .body(http_body_util::Full::new(bytes::Bytes::from_static(body)))
-                .unwrap();
-            sender.send_request(request).await.unwrap()
+            client
+                .call(method, "http://localhost/kv/two", &[], body)
+                .await
         }
     };
     assert_eq!(call("PUT", b"value").await.status(), 204);
     let (a, b) = tokio::join!(call("GET", b""), call("HEAD", b""));
-    assert_eq!(
-        http_body_util::BodyExt::collect(a)
-            .await
-            .unwrap()
-            .to_bytes(),
-        "value"
-    );
+    assert_eq!(a.collect().await.unwrap().to_bytes(), "value");
     assert_eq!(b.headers()["content-length"], "5");
-    assert!(
-        http_body_util::BodyExt::collect(b)
-            .await
-            .unwrap()
-            .to_bytes()
-            .is_empty()
-    );
+    assert!(b.collect().await.unwrap().to_bytes().is_empty());
 }

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on fails
 
 mod admin;
+mod answers;
 mod bad_input;
 mod client;
 mod connections;
 mod data;
 mod disk;
+mod pages;
 mod quotas;
 mod service;
 

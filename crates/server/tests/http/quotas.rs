@@ -156,8 +156,9 @@ async fn bodies_beyond_their_memory_wait_and_are_told_to_come_back() {
     };
     let server = Running::with(config).await;
     let mut slow = Client::connect(server.address).await;
-    slow.send(b"PUT /kv/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n")
+    slow.send(b"PUT /kv/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65536\r\n\r\n")
         .await;
+    slow.send(&[0; 60_000]).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     let mut client = Client::connect(server.address).await;
     let refused = client.put("/kv/large", &[0; 20 << 10]).await;
@@ -166,7 +167,39 @@ async fn bodies_beyond_their_memory_wait_and_are_told_to_come_back() {
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(client.put("/kv/small", &[0; 1 << 10]).await.status, 204);
     assert_eq!(client.get("/kv/large").await.status, 404);
-    slow.send(&[0; 65536]).await;
+    slow.send(&[0; 5536]).await;
     assert_eq!(slow.answer(false).await.status, 204);
     assert_eq!(client.put("/kv/large", &[0; 20 << 10]).await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_announced_gets_no_memory_before_it_comes() {
+    let limits = Limits {
+        body_bytes: 1 << 20,
+        request_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let config = ServerConfig {
+        limits,
+        ..ServerConfig::default()
+    };
+    let server = Running::with(config).await;
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::connect(server.address).await;
+        client
+            .send(b"PUT /kv/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n")
+            .await;
+        client.send(&[0; 17 << 10]).await;
+        slow.push(client);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut client = Client::connect(server.address).await;
+    for _ in 0..3 {
+        let put = client.put("/kv/large", &[0; 256 << 10]).await;
+        assert_eq!(
+            put.status, 204,
+            "eight times 1 MiB were announced, and did not come"
+        );
+    }
 }
