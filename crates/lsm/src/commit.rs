@@ -7,12 +7,18 @@
 //! wake; where many write, the log thread does it. Followers are told before the next group is
 //! closed, so that it refills.
 //!
+//! What users want called (wakers and callbacks of tickets) is theirs: it waits in a list until
+//! somebody who holds nothing of the store [makes the calls](CommitQueue::make_calls).
+//!
 //! # Invariants
 //! - commit-1: sequence numbers are assigned here only, when a group is written, without gaps in the log.
 //! - commit-2: a change is visible only after its frame is as durable as its group asked.
 //! - commit-3: memtables are written to, and replaced, only by the token's holder.
+//! - commit-5: code of users runs where neither the token nor any lock of the store is held, nor an
+//!   update's key; while it runs, writes go on.
 //! - commit-4: after a failed log write nothing is written any more, and nobody is told otherwise.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
@@ -22,9 +28,9 @@ use crate::error::{Error, Result};
 use crate::key::SeqNo;
 use crate::options::Durability;
 use crate::plant::{Plant, is_planted};
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::ticket::{GroupOutcome, Ticket};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread_local};
+use crate::ticket::{Calls, GroupOutcome, Ticket};
 use crate::wal::Frame;
 
 /// A group is closed at this many bytes, or what a segment takes; one larger batch is a group of its own.
@@ -78,6 +84,35 @@ pub(crate) struct CommitQueue {
     has_thread: bool,
     /// Groups are part of it, from when they are opened.
     budget: Arc<MemoryBudget>,
+    /// What users want called, in the order in which it came about.
+    calls: Mutex<Vec<Calls>>,
+    /// Whether there are any, to be seen without the lock.
+    calls_wait: AtomicBool,
+    /// Whether the log thread is in a call that may take its time.
+    log_thread_away: AtomicBool,
+}
+
+thread_local! {
+    /// Queues whose calls this thread must not make: it is in one of them, or holds a key's lock.
+    static HOLDING_CALLS: RefCell<Vec<usize>> = RefCell::new(Vec::new());
+}
+
+/// While it lives, this thread makes no calls of the queue.
+#[derive(Debug)]
+pub(crate) struct HeldCalls<'a> {
+    queue: &'a CommitQueue,
+}
+
+impl Drop for HeldCalls<'_> {
+    fn drop(&mut self) {
+        HOLDING_CALLS.with(|holding| {
+            let mut holding = holding.borrow_mut();
+            let at = holding
+                .iter()
+                .rposition(|&queue| queue == self.queue.address());
+            holding.swap_remove(at.expect("it was put there"));
+        });
+    }
 }
 
 #[derive(Debug)]
@@ -92,6 +127,16 @@ struct Queue {
     closed: bool,
     spare: Option<Frame>,
     group_len_max: usize,
+}
+
+/// What the log thread does next.
+#[derive(Debug)]
+pub(crate) enum LogWork<'a> {
+    Write(Token<'a>),
+    /// Somebody has left calls behind.
+    Calls,
+    /// The queue is closed.
+    Ended,
 }
 
 /// The exclusive right to write the log and the memtables. Put back by [`CommitQueue::run`] or on drop.
@@ -134,6 +179,9 @@ impl CommitQueue {
             published: AtomicU64::new(next_seq.get() - 1),
             has_thread,
             budget,
+            calls: Mutex::default(),
+            calls_wait: AtomicBool::new(false),
+            log_thread_away: AtomicBool::new(false),
         }
     }
 
@@ -166,8 +214,10 @@ impl CommitQueue {
     ) -> Result<SeqNo> {
         let mut queue = self.lock();
         let ticket = queue.push(batch, durability, &self.budget)?;
+        // Nobody else may come to serve the queue: there is no log thread, or it is in a call.
+        let alone = !self.has_thread || self.holds_calls() || self.is_log_thread_away();
         let inline = queue.token_is_free()
-            && (!self.has_thread || durability == Durability::Buffered || queue.last_members <= 1);
+            && (alone || durability == Durability::Buffered || queue.last_members <= 1);
         if inline {
             queue.token_taken = true;
             drop(queue);
@@ -179,13 +229,14 @@ impl CommitQueue {
                 self.changed.notify_all();
             }
         }
-        // Without a log thread somebody who waits must write.
-        while !self.has_thread && !ticket.is_done() {
+        while alone && !ticket.is_done() {
             if let Some(token) = self.take_token() {
                 self.run(token, target, u32::MAX);
             }
         }
-        ticket.wait()
+        let outcome = ticket.wait();
+        self.make_calls();
+        outcome
     }
 
     /// Waits for the token. Gives `None` once the queue is closed.
@@ -206,37 +257,111 @@ impl CommitQueue {
         Some(Token { queue: self })
     }
 
-    /// Waits until there is something to write and the token with it; `None` once the queue is closed.
-    pub(crate) fn wait_for_work(&self) -> Option<Token<'_>> {
+    /// Waits until there is something to write, and gives the token with it, or calls to be made.
+    pub(crate) fn wait_for_work(&self) -> LogWork<'_> {
         let mut queue = self.lock();
-        while !queue.closed && (!queue.token_is_free() || queue.groups.is_empty()) {
+        loop {
+            if self.calls_wait.load(Ordering::Acquire) {
+                return LogWork::Calls;
+            }
+            if queue.closed {
+                return LogWork::Ended;
+            }
+            if queue.token_is_free() && !queue.groups.is_empty() {
+                queue.token_taken = true;
+                return LogWork::Write(Token { queue: self });
+            }
             queue = self
                 .changed
                 .wait(queue)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        if queue.closed {
-            return None;
-        }
-        queue.token_taken = true;
-        Some(Token { queue: self })
     }
 
-    /// Whether a batch waits and nobody is writing.
-    pub(crate) fn has_work(&self) -> bool {
+    /// Whether a batch waits, and nobody is writing or about to.
+    pub(crate) fn needs_writer(&self) -> bool {
+        if self.has_thread && !self.is_log_thread_away() {
+            return false;
+        }
         let queue = self.lock();
         !queue.token_taken && !queue.groups.is_empty()
     }
 
+    /// Whether calls wait that may take their time.
+    pub(crate) fn has_slow_calls(&self) -> bool {
+        self.calls_wait.load(Ordering::Acquire) && self.lock_calls().iter().any(Calls::may_block)
+    }
+
+    /// Says that the log thread is in a call, until this is said to be over: others serve the queue.
+    pub(crate) fn set_log_thread_away(&self, away: bool) {
+        self.log_thread_away.store(away, Ordering::Release);
+    }
+
+    pub(crate) fn is_log_thread_away(&self) -> bool {
+        self.log_thread_away.load(Ordering::Acquire)
+    }
+
+    /// Keeps this thread from making calls, as it holds what they may want.
+    pub(crate) fn hold_calls(&self) -> HeldCalls<'_> {
+        HOLDING_CALLS.with(|holding| holding.borrow_mut().push(self.address()));
+        HeldCalls { queue: self }
+    }
+
+    /// Makes the calls that wait. INVARIANT commit-5: the caller holds nothing of the store.
+    pub(crate) fn make_calls(&self) {
+        if !self.calls_wait.load(Ordering::Acquire) || self.holds_calls() {
+            return;
+        }
+        // A call that writes leads back here: what comes of it is called by this loop.
+        let _held = self.hold_calls();
+        loop {
+            let calls = {
+                let mut calls = self.lock_calls();
+                self.calls_wait.store(false, Ordering::Release);
+                std::mem::take(&mut *calls)
+            };
+            if calls.is_empty() {
+                return;
+            }
+            for call in calls {
+                call.make();
+            }
+        }
+    }
+
+    /// Leaves calls to whoever makes them next. The log thread is told by whoever puts the token back.
+    fn queue_calls(&self, calls: impl IntoIterator<Item = Calls>) {
+        let mut waiting = self.lock_calls();
+        waiting.extend(calls);
+        if !waiting.is_empty() {
+            self.calls_wait.store(true, Ordering::Release);
+        }
+    }
+
+    fn holds_calls(&self) -> bool {
+        HOLDING_CALLS.with(|holding| holding.borrow().contains(&self.address()))
+    }
+
+    /// Names the queue for as long as anybody is inside of it.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    fn lock_calls(&self) -> MutexGuard<'_, Vec<Calls>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes queued groups, the oldest first, and puts the token back. `rounds_max` limits the
-    /// groups written for others, as long as there is a log thread to go on with them.
+    /// groups written for others, as long as there is a log thread to go on with them; so do calls that
+    /// wait: the caller makes them next, if it can.
     pub(crate) fn run(&self, token: Token<'_>, target: &impl CommitTarget, rounds_max: u32) {
         let mut rounds = 0;
         loop {
             let (group, failure) = {
                 let mut queue = self.lock();
                 // Whoever waits for the token is let in between groups: no stream of writes keeps it away.
-                let enough = self.has_thread && rounds >= rounds_max;
+                let called = self.calls_wait.load(Ordering::Acquire) && rounds > 0;
+                let enough = self.has_thread && (rounds >= rounds_max || called);
                 let hand_over = enough || queue.token_waiters > 0 && rounds > 0;
                 match queue.groups.pop_front() {
                     Some(group) if !hand_over => (group, queue.failure.clone()),
@@ -263,11 +388,11 @@ impl CommitQueue {
                 queue.closed = true;
                 std::mem::take(&mut queue.groups)
             };
-            for group in groups {
-                group.outcome.complete(Err(Error::Closed));
-            }
+            let closed = |group: Group| group.outcome.complete(Err(Error::Closed));
+            self.queue_calls(groups.into_iter().filter_map(closed));
             drop(token);
         }
+        self.make_calls();
     }
 
     /// Takes no more writes, for `cause`; what is queued fails at once.
@@ -278,10 +403,13 @@ impl CommitQueue {
             std::mem::take(&mut queue.groups)
         };
         let cause = Arc::new(cause);
-        for group in groups {
+        let failed = |group: Group| {
             let cause = Arc::clone(&cause);
-            group.outcome.complete(Err(Error::Failed { cause }));
-        }
+            group.outcome.complete(Err(Error::Failed { cause }))
+        };
+        // Whoever says so may hold anything.
+        self.queue_calls(groups.into_iter().filter_map(failed));
+        self.changed.notify_all();
     }
 
     /// Whether writes are taken no more because the store was closed.
@@ -424,8 +552,10 @@ struct Told<'a> {
 
 impl Told<'_> {
     fn complete(mut self, result: Result<SeqNo>) {
-        let outcome = self.outcome.take();
-        outcome.expect("it is told once").complete(result);
+        let outcome = self.outcome.take().expect("it is told once");
+        if let Some(calls) = outcome.complete(result) {
+            self.queue.queue_calls([calls]);
+        }
     }
 }
 
@@ -435,9 +565,10 @@ impl Drop for Told<'_> {
             let thread = std::thread::current().name().unwrap_or("writer").to_owned();
             let cause = Error::Panicked { thread };
             self.queue.fail(cause.clone());
-            outcome.complete(Err(Error::OutcomeUnknown {
+            let unknown = Err(Error::OutcomeUnknown {
                 cause: Arc::new(cause),
-            }));
+            });
+            self.queue.queue_calls(outcome.complete(unknown));
         }
     }
 }
@@ -446,7 +577,9 @@ impl Drop for Token<'_> {
     fn drop(&mut self) {
         let mut queue = self.queue.lock();
         queue.token_taken = false;
-        let wanted = queue.token_waiters > 0 || !queue.groups.is_empty() || queue.closed;
+        let calls_wait = self.queue.calls_wait.load(Ordering::Acquire);
+        let wanted =
+            queue.token_waiters > 0 || !queue.groups.is_empty() || queue.closed || calls_wait;
         drop(queue);
         // Waking a thread costs more than a buffered write: not without need.
         if wanted {

@@ -389,14 +389,30 @@ impl Keyspace {
     /// key in between (plain writes do not take part). `None`: nothing was changed.
     ///
     /// # Errors
-    /// As [`Keyspace::get`] and [`Keyspace::put`].
+    /// As [`Keyspace::get`] and [`Keyspace::put`]; [`Error::NestedUpdate`] inside of `change`.
     pub fn update(
         &self,
         key: &[u8],
         durability: Durability,
         change: impl FnOnce(Option<&Found>) -> Update,
     ) -> Result<Option<SeqNo>> {
-        let _locked = self.inner.key_locks.lock(self.keyspace.id, key);
+        let commit = &self.inner.store.commit;
+        // INVARIANT commit-5: what other writers want called may be an update of this very key.
+        let updated = {
+            let _calls = commit.hold_calls();
+            let _locked = self.inner.key_locks.lock(self.keyspace.id, key)?;
+            self.update_locked(key, durability, change)
+        };
+        commit.make_calls();
+        updated
+    }
+
+    fn update_locked(
+        &self,
+        key: &[u8],
+        durability: Durability,
+        change: impl FnOnce(Option<&Found>) -> Update,
+    ) -> Result<Option<SeqNo>> {
         let found = self.get_with(key, &ReadOptions::default())?;
         let written = match change(found.as_ref()) {
             Update::Keep => return Ok(None),

@@ -110,6 +110,11 @@ pub enum Error {
         what: &'static str,
     },
 
+    /// An update was begun inside of another one of the same store, on the same thread. Two threads that
+    /// did so could wait for each other for ever. Nothing was changed by the inner one.
+    #[error("an update inside of another update")]
+    NestedUpdate,
+
     /// The key is longer than [`MAX_KEY_LEN`](crate::MAX_KEY_LEN).
     #[error("key of {len} bytes; the limit is {limit}")]
     KeyTooLarge {

@@ -24,7 +24,7 @@ pub struct Job {
 }
 
 pub(crate) enum Work {
-    /// Write what waits to be logged; only where no thread does.
+    /// Write what waits to be logged; only where no thread does, or it is in a call of a user's.
     WriteLog,
     /// Make the next log segment ready.
     PrepareLog,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use crate::commit::LogWork;
 use crate::error::Error;
 use crate::jobs::Role;
 use crate::store::Store;
@@ -44,7 +45,10 @@ impl Pool {
     pub(crate) fn stop(self) {
         self.store.jobs.shut_down();
         self.store.commit.close();
-        for thread in self.threads {
+        let own = std::thread::current().id();
+        // Who drops the last handle in a call is on one of these threads: that one ends when it returns.
+        let others = |thread: &JoinHandle<()>| thread.thread().id() != own;
+        for thread in self.threads.into_iter().filter(others) {
             // A panic was printed where it happened; what it left behind is the next open's to recover.
             let _ = thread.join();
         }
@@ -87,8 +91,22 @@ impl Drop for Watch {
 }
 
 fn write_log(store: &Arc<Store>) {
-    while let Some(token) = store.commit.wait_for_work() {
-        store.commit.run(token, &**store, LOG_ROUNDS);
+    let commit = &store.commit;
+    loop {
+        match commit.wait_for_work() {
+            LogWork::Write(token) => commit.run(token, &**store, LOG_ROUNDS),
+            LogWork::Calls => {}
+            LogWork::Ended => return,
+        }
+        if commit.has_slow_calls() {
+            // They may wait for writes: workers stand in for as long as it takes.
+            commit.set_log_thread_away(true);
+            store.jobs.wake();
+            commit.make_calls();
+            commit.set_log_thread_away(false);
+        } else {
+            commit.make_calls();
+        }
     }
 }
 

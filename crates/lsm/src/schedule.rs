@@ -20,9 +20,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 impl Store {
     /// The next piece of work, if there is any.
     pub(crate) fn next_job(&self) -> Option<Job> {
-        if !self.jobs.has_threads && self.commit.has_work() {
-            return Some(self.jobs.job(Work::WriteLog, MarkKind::None));
-        }
         self.find_job(&mut self.jobs.lock(), Role::Any)
     }
 
@@ -46,6 +43,9 @@ impl Store {
 
     /// What writers wait for comes first.
     fn find_job(&self, marks: &mut Marks, role: Role) -> Option<Job> {
+        if self.commit.needs_writer() {
+            return Some(self.jobs.job(Work::WriteLog, MarkKind::None));
+        }
         if self.check_writable().is_err() {
             return None;
         }
@@ -116,15 +116,17 @@ impl Store {
 
     /// Does a piece of work.
     pub(crate) fn run_job(&self, job: Job) -> Result<()> {
-        let _running = self.jobs.begin(&job)?;
+        let running = self.jobs.begin(&job)?;
         let result = self.run_work(job.work());
         if let Err(error) = &result {
             self.note_failure(job.work(), error);
         }
         drop(job);
+        drop(running);
         self.jobs.ended.fetch_add(1, Ordering::Release);
         // What was done may make other work possible.
         self.jobs.wake();
+        self.commit.make_calls();
         result
     }
 

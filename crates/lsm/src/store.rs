@@ -327,7 +327,11 @@ impl Store {
             return Err(Error::Stalled);
         }
         self.pressure.note(batch.encoded_len(), &*self.clock);
-        self.commit.submit(batch, durability)
+        let ticket = self.commit.submit(batch, durability)?;
+        if self.commit.is_log_thread_away() {
+            self.jobs.wake();
+        }
+        Ok(ticket)
     }
 
     /// Why a batch that waits would not be written, if so.

@@ -31,9 +31,47 @@ struct Waiters {
     callbacks: Vec<(u64, Callback)>,
 }
 
+/// What users want called when a group is done. It is theirs, and may do anything: write, wait, drop the
+/// store. So it is called where nothing of the store is held.
+#[must_use = "tickets that are awaited hear of the outcome through it"]
+pub(crate) struct Calls {
+    outcome: Arc<GroupOutcome>,
+    wakers: Vec<Waker>,
+    callbacks: Vec<(u64, Callback)>,
+}
+
+impl Calls {
+    /// Whether any of them may take its time: wakers must not.
+    pub(crate) fn may_block(&self) -> bool {
+        !self.callbacks.is_empty()
+    }
+
+    pub(crate) fn make(self) {
+        // One that panics must not take the others' answers with it, nor the thread that writes the log.
+        // The panic itself was printed where it happened.
+        for waker in self.wakers {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+        for (offset, callback) in self.callbacks {
+            let result = self.outcome.result(offset);
+            let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
+        }
+    }
+}
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calls")
+            .field("wakers", &self.wakers.len())
+            .field("callbacks", &self.callbacks.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl GroupOutcome {
-    /// Tells every member what the group's first sequence number is. Called once.
-    pub(crate) fn complete(&self, first_seq: Result<SeqNo, Error>) {
+    /// Says what the group's first sequence number is, and wakes the threads that wait. Gives what else
+    /// wants to hear. Called once.
+    pub(crate) fn complete(self: &Arc<Self>, first_seq: Result<SeqNo, Error>) -> Option<Calls> {
         self.first_seq
             .set(first_seq)
             .expect("a group completes once");
@@ -42,18 +80,18 @@ impl GroupOutcome {
             self.done.store(true, Ordering::Release);
             std::mem::take(&mut *waiters)
         };
-        for thread in waiters.threads {
+        for thread in &waiters.threads {
             thread.unpark();
         }
-        for waker in waiters.wakers {
-            waker.wake();
-        }
-        for (offset, callback) in waiters.callbacks {
-            let result = self.result(offset);
-            // One that panics must not take the others' answers with it, nor the thread that writes
-            // the log. The panic itself was printed where it happened.
-            let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
-        }
+        let Waiters {
+            wakers, callbacks, ..
+        } = waiters;
+        let wanted = !(wakers.is_empty() && callbacks.is_empty());
+        wanted.then(|| Calls {
+            outcome: Arc::clone(self),
+            wakers,
+            callbacks,
+        })
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -109,9 +147,10 @@ impl Ticket {
 
     /// A ticket for what happened already.
     pub(crate) fn done(seq: SeqNo) -> Self {
-        let outcome = GroupOutcome::default();
-        outcome.complete(Ok(seq));
-        Self::new(Arc::new(outcome), 0)
+        let outcome = Arc::new(GroupOutcome::default());
+        let calls = outcome.complete(Ok(seq));
+        debug_assert!(calls.is_none(), "nobody has the ticket yet");
+        Self::new(outcome, 0)
     }
 
     /// Waits until the write is as durable as asked, and visible. Somebody else must be writing the
@@ -130,8 +169,10 @@ impl Ticket {
         self.outcome.is_done()
     }
 
-    /// Calls `done` when the write is as durable as asked, on the thread that wrote the log: keep it
-    /// short, and do not drop the last handle of the store in it. Called at once where that has happened already.
+    /// Calls `done` when the write is as durable as asked, on a thread of the store or one that writes.
+    /// It may write, wait for writes, and drop the last handle of the store; while it runs, others that
+    /// were written with it may wait to hear. Called at once, on this thread, where that has happened
+    /// already.
     pub fn on_complete(self, done: impl FnOnce(Result<SeqNo>) + Send + 'static) {
         {
             let mut waiters = self.outcome.lock();
@@ -190,7 +231,7 @@ mod tests {
             .on_complete(move |result| sender.send(result.unwrap()).unwrap());
         let waiter = thread::spawn(move || blocked.wait());
         assert!(receiver.try_recv().is_err());
-        outcome.complete(Ok(SeqNo::new(7)));
+        outcome.complete(Ok(SeqNo::new(7))).unwrap().make();
         assert_eq!(waiter.join().unwrap().unwrap(), SeqNo::new(7));
         assert_eq!(receiver.recv().unwrap(), SeqNo::new(9));
     }
@@ -198,7 +239,7 @@ mod tests {
     #[test]
     fn late_askers_hear_of_failure() {
         let (outcome, early) = ticket();
-        outcome.complete(Err(Error::Stalled));
+        assert!(outcome.complete(Err(Error::Stalled)).is_none());
         assert!(matches!(early.wait(), Err(Error::Stalled)));
         let (sender, receiver) = std::sync::mpsc::channel();
         Ticket::new(Arc::clone(&outcome), 0)

@@ -86,6 +86,27 @@ fn queue(has_thread: bool) -> CommitQueue {
     CommitQueue::new(SeqNo::new(1), has_thread, 1, budget)
 }
 
+/// The token, as the log thread gets it.
+fn token_of_work(queue: &CommitQueue) -> Token<'_> {
+    match queue.wait_for_work() {
+        LogWork::Write(token) => token,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What the log thread does.
+#[cfg(shuttle)]
+fn serve(queue: &CommitQueue, target: &Target) {
+    loop {
+        match queue.wait_for_work() {
+            LogWork::Write(token) => queue.run(token, target, u32::MAX),
+            LogWork::Calls => {}
+            LogWork::Ended => return,
+        }
+        queue.make_calls();
+    }
+}
+
 fn batch() -> Batch {
     let mut batch = Batch::new();
     batch
@@ -123,7 +144,7 @@ mod threads {
                 queue.run(token, &target, u32::MAX);
             });
             assert!(inside.load(Ordering::Relaxed));
-            let token = queue.wait_for_work().unwrap();
+            let token = token_of_work(&queue);
             queue.run(token, &target, u32::MAX);
             assert!(tickets.into_iter().all(|ticket| ticket.wait().is_ok()));
             assert_eq!(target.check_order(), 3);
@@ -143,7 +164,7 @@ mod threads {
             };
             let queue = queue(false);
             let tickets = [0, 1].map(|_| queue.submit(&batch(), Durability::Synced).unwrap());
-            let token = queue.wait_for_work().unwrap();
+            let token = token_of_work(&queue);
             let ran = catch_unwind(AssertUnwindSafe(|| queue.run(token, &target, u32::MAX)));
             assert!(ran.is_err());
             let [first, second] = tickets.map(|ticket| {
@@ -175,7 +196,7 @@ mod threads {
         assert_eq!(reserved(), 0);
         let tickets = [0; 3].map(|_| queue.submit(&batch(), Durability::Buffered).unwrap());
         let of_three = reserved();
-        queue.run(queue.wait_for_work().unwrap(), &target, u32::MAX);
+        queue.run(token_of_work(&queue), &target, u32::MAX);
         assert!(tickets.into_iter().all(|ticket| ticket.wait().is_ok()));
         assert_eq!(reserved(), of_three / 3, "the spare one");
     }
@@ -237,9 +258,7 @@ mod shuttle_schedules {
             thread::spawn(move || work(&queue, &target))
         };
         let log = spawn(|queue, target| {
-            while let Some(token) = queue.wait_for_work() {
-                queue.run(token, target, u32::MAX);
-            }
+            serve(queue, target);
             Vec::new()
         });
         let others = [
@@ -276,16 +295,51 @@ mod shuttle_schedules {
         };
         let log = {
             let (queue, target) = (Arc::clone(&queue), Arc::clone(&target));
-            thread::spawn(move || {
-                while let Some(token) = queue.wait_for_work() {
-                    queue.run(token, &*target, u32::MAX);
-                }
-            })
+            thread::spawn(move || serve(&queue, &target))
         };
         queue.close();
         let written = submitter.join().unwrap();
         log.join().unwrap();
         assert_eq!(target.check_order(), u64::from(written));
+    }
+
+    /// A callback that writes, and waits for it, on the log thread; beside it others write.
+    fn calls_that_write() {
+        let (queue, target) = (Arc::new(queue(true)), Arc::new(Target::default()));
+        let log = {
+            let (queue, target) = (Arc::clone(&queue), Arc::clone(&target));
+            thread::spawn(move || serve(&queue, &target))
+        };
+        let writer = {
+            let (queue, target) = (Arc::clone(&queue), Arc::clone(&target));
+            thread::spawn(move || DURABILITIES.map(|durability| write(&queue, &target, durability)))
+        };
+        let called = Arc::new(AtomicU64::new(0));
+        let inside = {
+            let (queue, target) = (Arc::clone(&queue), Arc::clone(&target));
+            let called = Arc::clone(&called);
+            move |outcome: Result<SeqNo>| {
+                outcome.unwrap();
+                let seq = write(&queue, &target, Durability::Synced);
+                called.store(seq, Ordering::SeqCst);
+            }
+        };
+        let ticket = queue.submit(&batch(), Durability::Synced).unwrap();
+        ticket.clone().on_complete(inside);
+        let own = ticket.wait().unwrap().get();
+        let mut seqs = writer.join().unwrap().to_vec();
+        while called.load(Ordering::SeqCst) == 0 {
+            thread::yield_now();
+        }
+        queue.close();
+        log.join().unwrap();
+        seqs.extend([own, called.load(Ordering::SeqCst)]);
+        expect_all(seqs, &target);
+    }
+
+    #[test]
+    fn shuttle_commit_calls() {
+        check(calls_that_write);
     }
 
     #[test]
