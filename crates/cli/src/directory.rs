@@ -5,9 +5,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use ringwood_lsm::{Db, Error, KeyRange, Loss, Options, RepairReport};
 use ringwood_node::{UserKey, UserKeys};
 use ringwood_server::{Damage, VerifyReply};
@@ -35,11 +39,11 @@ pub(crate) struct Repair {
     data_dir: PathBuf,
 }
 
-/// Copy a data directory, by links.
+/// Copy a data directory.
 ///
-/// The copy is a store of its own. Tables are linked, not copied, so it takes no time and little
-/// space, and must be on the same file system. If a server has the directory open, the server does it;
-/// `--url` must name it then.
+/// The copy is a store of its own. On the same file system its tables are linked, which takes no time
+/// and little space; elsewhere they are copied. If a server has the directory open, the server does it,
+/// and goes on serving; `--url` must name it then.
 #[derive(Args, Debug)]
 pub(crate) struct Checkpoint {
     /// The data directory.
@@ -271,14 +275,16 @@ impl Checkpoint {
     pub(crate) fn run(self, target: &Target, format: Format) -> Result<Outcome> {
         match Db::open(options(&self.data_dir)) {
             Ok(db) => {
-                db.checkpoint(&self.to)
-                    .with_context(|| format!("cannot copy to {}", self.to.display()))?;
+                let shown = progress_bar();
+                db.checkpoint_with(&self.to, |now| {
+                    show_progress(&shown, now.bytes_done, now.bytes)
+                })?;
+                shown.finish_and_clear();
                 db.close()?;
             }
             Err(Error::Locked { .. }) => {
-                let to = json!({ "to": std::path::absolute(&self.to)? });
-                let _: Value = server_of(&self.data_dir, target)?
-                    .post("/v1/cluster/nodes/self/checkpoint", &to)?;
+                let server = server_of(&self.data_dir, target)?;
+                ask_for_checkpoint(&server, target, &std::path::absolute(&self.to)?)?;
             }
             Err(error) => {
                 return Err(error).with_context(|| {
@@ -292,4 +298,48 @@ impl Checkpoint {
         })?;
         Ok(Outcome::Done)
     }
+}
+
+/// Has the server make the copy, and shows meanwhile how far it is.
+fn ask_for_checkpoint(server: &Client, target: &Target, to: &Path) -> Result<()> {
+    let watcher = target.client()?;
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watched = scope.spawn(|| {
+            let shown = progress_bar();
+            while !done.load(Ordering::Acquire) {
+                thread::park_timeout(LOOK_EVERY);
+                // Who cannot be asked now is asked again; what counts is the answer to the other.
+                let node: Value = watcher
+                    .get_json("/v1/cluster/nodes/self")
+                    .unwrap_or_default();
+                let state = &node["checkpoint"];
+                if let (Some(now), Some(all)) =
+                    (state["bytes_done"].as_u64(), state["bytes"].as_u64())
+                {
+                    show_progress(&shown, now, all);
+                }
+            }
+            shown.finish_and_clear();
+        });
+        let made = server.post("/v1/cluster/nodes/self/checkpoint", &json!({ "to": to }));
+        done.store(true, Ordering::Release);
+        watched.thread().unpark();
+        let _: Value = made?;
+        Ok(())
+    })
+}
+
+/// How often a server is asked how far it is.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// On a terminal, on stderr; nothing elsewhere.
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bytes} of {total_bytes} {wide_bar} {eta}");
+    ProgressBar::no_length().with_style(style.expect("the template is well-formed"))
+}
+
+fn show_progress(bar: &ProgressBar, done: u64, all: u64) {
+    bar.set_length(all);
+    bar.set_position(done);
 }

@@ -11,7 +11,7 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Offsets, lengths and memory of direct I/O are multiples of this many bytes.
@@ -102,6 +102,17 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// # Errors
     /// As `statvfs`.
     fn available_space(&self, path: &Path) -> io::Result<u64>;
+
+    /// The one path, without links, by which what is there at `path` is known.
+    ///
+    /// # Errors
+    /// As `realpath`; `NotFound` where nothing is there.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// Files that the process may have open at once, where there is a limit.
+    fn open_files_max(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// One open file. All access is by position, from any thread.

@@ -9,9 +9,13 @@
 //! - `latch-1`: after the first failed sync (of a file or a directory, whatever the error), and
 //!   after the first failed change whose effect is unknown, every later change fails at once,
 //!   naming that first failure. Reads go on.
-//! - `latch-2`: a refusal does not latch: no space, `NotFound`, `AlreadyExists`,
-//!   `DirectoryNotEmpty`, `Unsupported`. Names are as before; of a refused write some bytes may
-//!   stand in the file, so the caller writes that range again or cuts it off.
+//! - `latch-2`: a refusal does not latch. Of a change of bytes: no space, `Unsupported`; some bytes may
+//!   stand in the file, so the caller writes that range again or cuts it off. Of a change of names also
+//!   what the system says before it changes any: too many open files, no memory, no permission, a
+//!   read-only or another file system, a name that is taken, missing or not allowed. Of a sync nothing,
+//!   but that the directory could not even be opened.
+//! - `latch-4`: where files are too many, whoever registered is asked to close some, and the call is
+//!   made again; an error only comes of it when there is nothing left to close.
 //! - `latch-3`: a sync that returns `Ok` did not run beside one of the same file (or, for
 //!   directories, of the same disk) that failed: they run one after the other, for the kernel may
 //!   report an error to the first of two callers only.
@@ -22,6 +26,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rustix::io::Errno;
+
 use crate::disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
 
 /// Wraps a disk and latches its first failure; see the module.
@@ -31,6 +37,16 @@ pub struct LatchedDisk {
     latch: Arc<Latch>,
     /// Held during a directory sync (`latch-3`).
     syncing: Mutex<()>,
+    spare_files: OnceLock<SpareFiles>,
+}
+
+/// Closes files that can be opened again when they are wanted; whether it has closed any.
+struct SpareFiles(Box<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for SpareFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SpareFiles")
+    }
 }
 
 impl LatchedDisk {
@@ -41,6 +57,28 @@ impl LatchedDisk {
             disk,
             latch: Arc::default(),
             syncing: Mutex::new(()),
+            spare_files: OnceLock::new(),
+        }
+    }
+
+    /// Has `close_some` asked when the process has too many open files: it closes some that can be opened
+    /// again, and says whether there were any. The first to register stays.
+    pub fn on_too_many_files(&self, close_some: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.spare_files.set(SpareFiles(Box::new(close_some)));
+    }
+
+    /// INVARIANT latch-4: makes a call that needs a file of its own.
+    fn with_a_file<T>(&self, call: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match call() {
+                Err(error) if is_too_many_files(&error) => {
+                    let closed = self.spare_files.get().is_some_and(|spare| (spare.0)());
+                    if !closed {
+                        return Err(error);
+                    }
+                }
+                done => return done,
+            }
         }
     }
 
@@ -54,11 +92,11 @@ impl LatchedDisk {
 impl Disk for LatchedDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let file = match mode {
-            OpenMode::CreateNew => self
-                .latch
-                .change("create", path, || self.disk.open(path, mode))?,
+            OpenMode::CreateNew => self.latch.change_name("create", path, || {
+                self.with_a_file(|| self.disk.open(path, mode))
+            })?,
             OpenMode::Read | OpenMode::Write | OpenMode::DirectSync => {
-                self.disk.open(path, mode)?
+                self.with_a_file(|| self.disk.open(path, mode))?
             }
         };
         Ok(Arc::new(LatchedFile {
@@ -71,11 +109,11 @@ impl Disk for LatchedDisk {
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         self.latch
-            .change("create directory", path, || self.disk.create_dir_all(path))
+            .change_name("create directory", path, || self.disk.create_dir_all(path))
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.disk.read_dir(path)
+        self.with_a_file(|| self.disk.read_dir(path))
     }
 
     fn file_len(&self, path: &Path) -> io::Result<u64> {
@@ -84,37 +122,46 @@ impl Disk for LatchedDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.latch
-            .change("rename", from, || self.disk.rename(from, to))
+            .change_name("rename", from, || self.disk.rename(from, to))
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.latch
-            .change("link", to, || self.disk.hard_link(from, to))
+            .change_name("link", to, || self.disk.hard_link(from, to))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.latch
-            .change("remove", path, || self.disk.remove_file(path))
+            .change_name("remove", path, || self.disk.remove_file(path))
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.latch
-            .change("remove directory", path, || self.disk.remove_dir(path))
+            .change_name("remove directory", path, || self.disk.remove_dir(path))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let _one = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.latch
-            .sync("sync directory", path, || self.disk.sync_dir(path))
+        self.latch.sync("sync directory", path, || {
+            self.with_a_file(|| self.disk.sync_dir(path))
+        })
     }
 
     /// Not latched: a lock holds no data, and one refused says nothing about the disk.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        self.disk.lock(path)
+        self.with_a_file(|| self.disk.lock(path))
     }
 
     fn available_space(&self, path: &Path) -> io::Result<u64> {
         self.disk.available_space(path)
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        self.disk.resolve(path)
+    }
+
+    fn open_files_max(&self) -> Option<u64> {
+        self.disk.open_files_max()
     }
 }
 
@@ -175,7 +222,21 @@ impl Latch {
     ) -> io::Result<T> {
         self.check()?;
         call().inspect_err(|error| {
-            if !is_refusal(error.kind()) {
+            if !is_refused_write(error.kind()) {
+                self.trip(operation, path, error);
+            }
+        })
+    }
+
+    fn change_name<T>(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        call: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.check()?;
+        call().inspect_err(|error| {
+            if !is_refused_name(error) {
                 self.trip(operation, path, error);
             }
         })
@@ -188,7 +249,12 @@ impl Latch {
         call: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         self.check()?;
-        call().inspect_err(|error| self.trip(operation, path, error))
+        call().inspect_err(|error| {
+            // No sync says this: nothing was begun.
+            if !is_too_many_files(error) {
+                self.trip(operation, path, error);
+            }
+        })
     }
 
     fn check(&self) -> io::Result<()> {
@@ -221,17 +287,46 @@ impl Latch {
     }
 }
 
-/// Whether an error means that the call was refused and no name or length changed.
-fn is_refusal(kind: io::ErrorKind) -> bool {
+/// Whether the process, or the system, has no more files to give.
+#[must_use]
+pub fn is_too_many_files(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE)
+    )
+}
+
+/// Whether a change of bytes was refused before it was told to the device.
+fn is_refused_write(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as Kind;
     matches!(
         kind,
-        io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::NotFound
-            | io::ErrorKind::AlreadyExists
-            | io::ErrorKind::DirectoryNotEmpty
-            | io::ErrorKind::Unsupported
+        Kind::StorageFull
+            | Kind::QuotaExceeded
+            | Kind::NotFound
+            | Kind::AlreadyExists
+            | Kind::DirectoryNotEmpty
+            | Kind::Unsupported
     )
+}
+
+/// Whether a change of names was refused, and all names are as before.
+fn is_refused_name(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    let refused = matches!(
+        error.kind(),
+        Kind::PermissionDenied
+            | Kind::ReadOnlyFilesystem
+            | Kind::CrossesDevices
+            | Kind::TooManyLinks
+            | Kind::OutOfMemory
+            | Kind::NotADirectory
+            | Kind::IsADirectory
+            | Kind::InvalidFilename
+            | Kind::ResourceBusy
+            | Kind::Interrupted
+    );
+    refused || is_refused_write(error.kind()) || is_too_many_files(error)
 }
 
 /// What the latch remembers.

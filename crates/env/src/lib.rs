@@ -21,7 +21,7 @@ pub use clock::{Clock, SystemClock, UnixMillis};
 pub use disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
 #[cfg(feature = "faulty")]
 pub use faulty::{CrashMode, FaultPlan, FaultyDisk};
-pub use latch::LatchedDisk;
+pub use latch::{LatchedDisk, is_too_many_files};
 #[cfg(feature = "faulty")]
 pub use random::SeededRandom;
 pub use random::{Random, SystemRandom};

@@ -8,10 +8,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Advice, FlockOperation, OFlags, fadvise, flock, statvfs};
+use rustix::process::{Resource, getrlimit};
 
 use crate::disk::{DIRECT_ALIGNMENT, DirEntry, Disk, DiskFile, DiskLock, OpenMode};
 
@@ -117,6 +118,14 @@ impl Disk for RealDisk {
     fn available_space(&self, path: &Path) -> io::Result<u64> {
         let stat = statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
+    }
+
+    fn open_files_max(&self) -> Option<u64> {
+        getrlimit(Resource::Nofile).current
     }
 }
 

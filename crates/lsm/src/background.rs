@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::files::FileNumber;
 use crate::flush::Flush;
 use crate::iter::{LevelCursor, MergeCursor};
-use crate::jobs::ManualJob;
+use crate::jobs::{ManualJob, WorkKind};
 use crate::key::SeqNo;
 use crate::keyspaces::OpenKeyspace;
 use crate::manifest::{LEVELS, Version};
@@ -36,7 +36,7 @@ impl Store {
     /// Writes out the memtables of a keyspace that are sealed now, as tables of L0.
     pub(crate) fn flush_keyspace(&self, keyspace: &OpenKeyspace) -> Result<()> {
         let view = keyspace.view_owned();
-        let memtables = &view.sealed;
+        let memtables = &self.jobs.flushable(&view.sealed);
         if memtables.is_empty() {
             return Ok(());
         }
@@ -156,7 +156,8 @@ impl Store {
                 ManualJob::Damaged(damage) => return Err(damage.into()),
                 ManualJob::Run(job) => self.run_job(job)?,
                 ManualJob::WaitFor(job_end) => {
-                    self.work_until(|store| store.jobs.ended() >= job_end)?;
+                    let kinds = [WorkKind::Flush(keyspace.id), WorkKind::Compact(keyspace.id)];
+                    self.work_until(&kinds, |store| store.jobs.ended() >= job_end)?;
                 }
             }
         }

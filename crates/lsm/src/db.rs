@@ -25,7 +25,7 @@ use crate::read::{Found, ReadOptions};
 use crate::recovery::{self, OpenReport};
 use crate::slice::Slice;
 use crate::snapshot::Snapshot;
-use crate::statistics::Statistics;
+use crate::statistics::{CheckpointProgress, Statistics};
 use crate::store::Store;
 use crate::ticket::Ticket;
 use crate::verify::VerifyReport;
@@ -232,13 +232,34 @@ impl Db {
         self.inner.store.run_job(job)
     }
 
-    /// Makes a copy that can be opened as a store of its own, in a new directory of the same file
-    /// system: tables are linked, so it costs little space. Holds every write acknowledged before.
+    /// Makes a copy that can be opened as a store of its own, in a directory that is empty or not there
+    /// yet. On the same file system tables are linked, which costs little time and space; elsewhere they
+    /// are copied, at the rate of background work. Holds every write acknowledged before, and is one
+    /// moment; writes go on meanwhile. Durable on return.
     ///
     /// # Errors
-    /// [`Error::Io`], with `AlreadyExists` where the directory is not empty.
+    /// [`Error::CheckpointTarget`]: nothing was made. [`Error::CheckpointNotMade`]: what there was of it
+    /// was removed. In both the store goes on as before.
     pub fn checkpoint(&self, directory: &Path) -> Result<()> {
-        checkpoint::make(&self.inner.store, directory)
+        self.checkpoint_with(directory, |_| ())
+    }
+
+    /// As [`Db::checkpoint`], and tells `progress` how far it is, on this thread.
+    ///
+    /// # Errors
+    /// As [`Db::checkpoint`].
+    pub fn checkpoint_with(
+        &self,
+        directory: &Path,
+        progress: impl FnMut(CheckpointProgress),
+    ) -> Result<()> {
+        checkpoint::make(&self.inner.store, directory, progress)
+    }
+
+    /// How far the checkpoint is that is being made, if one is.
+    #[must_use]
+    pub fn checkpoint_progress(&self) -> Option<CheckpointProgress> {
+        *lock(&self.inner.store.checkpoint_progress)
     }
 
     /// Reads and checks everything the store has on the disk, while it is in use.

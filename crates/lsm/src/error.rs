@@ -7,6 +7,27 @@ use std::sync::Arc;
 /// Result of an engine operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What is wrong with the place of a checkpoint.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetProblem {
+    /// There is something in it.
+    #[error("it is not empty")]
+    NotEmpty,
+    /// It is a file, or lies below one.
+    #[error("it is not a directory")]
+    NotADirectory,
+    /// It lies in the store's own directory, perhaps through a link.
+    #[error("it lies inside of the store itself")]
+    InsideTheStore,
+    /// The directory above it is missing: a mistyped path is not made.
+    #[error("the directory above it does not exist; make it first")]
+    NoParent,
+    /// The system says no.
+    #[error(transparent)]
+    Refused(Arc<io::Error>),
+}
+
 /// Why an operation did not do what was asked.
 ///
 /// Cheap to clone, as one failed log write is told to every writer of its group.
@@ -114,6 +135,24 @@ pub enum Error {
     /// did so could wait for each other for ever. Nothing was changed by the inner one.
     #[error("an update inside of another update")]
     NestedUpdate,
+
+    /// No checkpoint can be made in this place. Nothing was made, and the store goes on.
+    #[error("no checkpoint can be made in {}: {problem}", path.display())]
+    CheckpointTarget {
+        /// The place.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: TargetProblem,
+    },
+
+    /// A checkpoint could not be finished. What was there of it was removed, and the store goes on.
+    #[error("the checkpoint in {} was not made: {cause}", path.display())]
+    CheckpointNotMade {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What failed.
+        cause: Arc<Error>,
+    },
 
     /// The key is longer than [`MAX_KEY_LEN`](crate::MAX_KEY_LEN).
     #[error("key of {len} bytes; the limit is {limit}")]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::batch::KeyspaceNumber;
 use crate::compaction::{CompactionPlan, InProgress, JobId};
 use crate::error::{Corruption, Error, Result};
+use crate::key::SeqNo;
 use crate::keyspaces::OpenKeyspace;
 use crate::locks::lock;
 use crate::view::LoggedMemtable;
@@ -80,11 +81,32 @@ pub(crate) struct Marks {
     /// by themselves: a table that cannot be read must not keep memtables from being written out.
     pub(crate) flushes_rest_until: Duration,
     pub(crate) compactions_rest_until: Duration,
-    pub(crate) last_failure: Option<Error>,
+    /// How often work of a kind has failed, and why it did last.
+    failures: BTreeMap<WorkKind, (u64, Error)>,
+    /// Memtables with later changes are not written out yet: a checkpoint is taken.
+    flush_upto: Option<SeqNo>,
     /// Jobs that are being run.
     running: u32,
     /// No job is run any more.
     closed: bool,
+}
+
+/// Work that somebody may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum WorkKind {
+    Flush(KeyspaceNumber),
+    Compact(KeyspaceNumber),
+    Other,
+}
+
+/// While it lives, memtables of later changes wait.
+pub(crate) struct HeldFlushes<'a>(&'a Jobs);
+
+impl Drop for HeldFlushes<'_> {
+    fn drop(&mut self) {
+        self.0.lock().flush_upto = None;
+        self.0.wake();
+    }
 }
 
 /// Held while a job runs; closing waits for it.
@@ -108,6 +130,37 @@ pub(crate) enum MarkKind {
     Removing,
     Flushing(KeyspaceNumber),
     Compacting(KeyspaceNumber, JobId),
+}
+
+impl Marks {
+    pub(crate) fn note_failure(&mut self, kind: WorkKind, error: &Error) {
+        let (count, last) = self.failures.entry(kind).or_insert((0, error.clone()));
+        *count += 1;
+        *last = error.clone();
+    }
+
+    /// Whether any of a view's sealed memtables may be written out now.
+    pub(crate) fn has_flushable(&self, sealed: &[Arc<LoggedMemtable>]) -> bool {
+        sealed
+            .iter()
+            .any(|memtable| is_flushable(memtable, self.flush_upto))
+    }
+}
+
+fn is_flushable(memtable: &LoggedMemtable, upto: Option<SeqNo>) -> bool {
+    upto.is_none_or(|upto| memtable.table.last_seq().is_none_or(|last| last <= upto))
+}
+
+impl Work {
+    pub(crate) fn kind(&self) -> WorkKind {
+        match self {
+            Self::Flush(keyspace) => WorkKind::Flush(keyspace.id),
+            Self::Compact(keyspace, _) => WorkKind::Compact(keyspace.id),
+            Self::WriteLog | Self::PrepareLog | Self::TrimLog | Self::RemoveTables => {
+                WorkKind::Other
+            }
+        }
+    }
 }
 
 impl Job {
@@ -187,8 +240,25 @@ impl Jobs {
         all.cloned().collect()
     }
 
-    pub(crate) fn last_failure(&self) -> Option<Error> {
-        self.lock().last_failure.clone()
+    /// How often work of this kind has failed, and why it did last.
+    pub(crate) fn failures(&self, kind: WorkKind) -> (u64, Option<Error>) {
+        match self.lock().failures.get(&kind) {
+            Some((count, last)) => (*count, Some(last.clone())),
+            None => (0, None),
+        }
+    }
+
+    /// Keeps memtables with changes behind `seq` from being written out. One at a time.
+    pub(crate) fn hold_flushes_behind(&self, seq: SeqNo) -> HeldFlushes<'_> {
+        self.lock().flush_upto = Some(seq);
+        HeldFlushes(self)
+    }
+
+    /// The part of a view's sealed memtables that may be written out now. The view was loaded before.
+    pub(crate) fn flushable(&self, sealed: &[Arc<LoggedMemtable>]) -> Vec<Arc<LoggedMemtable>> {
+        let upto = self.lock().flush_upto;
+        let may_go = |memtable: &&Arc<LoggedMemtable>| is_flushable(memtable, upto);
+        sealed.iter().filter(may_go).cloned().collect()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Marks> {

@@ -69,7 +69,7 @@ mod wal;
 pub use batch::{Batch, KeyspaceId};
 pub use cursor::ReadTier;
 pub use db::{Db, Keyspace, Update};
-pub use error::{Corruption, CorruptionKind, Error, Result};
+pub use error::{Corruption, CorruptionKind, Error, Result, TargetProblem};
 pub use iter::{Entries, Iter};
 pub use jobs::Job;
 pub use key::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};
@@ -79,6 +79,8 @@ pub use recovery::{OpenReport, TornLog};
 pub use repair::{KeyRange, Loss, RepairReport, repair};
 pub use slice::Slice;
 pub use snapshot::Snapshot;
-pub use statistics::{KeyspaceStatistics, LATENCY_BOUNDS_US, Latency, LevelStatistics, Statistics};
+pub use statistics::{
+    CheckpointProgress, KeyspaceStatistics, LATENCY_BOUNDS_US, Latency, LevelStatistics, Statistics,
+};
 pub use ticket::Ticket;
 pub use verify::{VerifyReport, verify};

@@ -143,14 +143,17 @@ pub(crate) fn open(
     manifest.append(&edits)?;
     let min_log = manifest.state().min_log;
 
+    let tables = TableCache::new(
+        Arc::clone(&disk) as Arc<dyn Disk>,
+        &options.path,
+        Arc::clone(&cache),
+        &budget,
+        open_tables_max(&options),
+    );
+    let spare = Arc::downgrade(&tables);
+    disk.on_too_many_files(move || spare.upgrade().is_some_and(|tables| tables.close_some()));
     let store = Store::new(StoreParts {
-        tables: TableCache::new(
-            Arc::clone(&disk) as Arc<dyn Disk>,
-            &options.path,
-            Arc::clone(&cache),
-            &budget,
-            options.open_tables_max,
-        ),
+        tables,
         commit: CommitQueue::new(
             next_seq,
             has_log_thread,
@@ -173,6 +176,22 @@ pub(crate) fn open(
     store.update_pressure();
     store.look_for_space();
     Ok((store, lock, report))
+}
+
+/// Tables that may be open at once: what is asked for, but half of the files that the process may have.
+fn open_tables_max(options: &Options) -> usize {
+    let wanted = options.open_tables_max;
+    let allowed = options.disk.open_files_max().map_or(wanted, |files| {
+        usize::try_from(files / 2).unwrap_or(usize::MAX).max(1)
+    });
+    if allowed < wanted {
+        tracing::info!(
+            wanted,
+            allowed,
+            "fewer tables are kept open than asked for: the system allows few open files"
+        );
+    }
+    wanted.min(allowed)
 }
 
 /// The oldest log that replayed memtables need.

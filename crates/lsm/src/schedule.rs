@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use ringwood_env::Clock;
 
-use crate::commit::Token;
 use crate::compaction::{CompactionPlan, InProgress, ManualCompaction, ManualStep};
 use crate::error::{Error, Result};
 use crate::files::FileKind;
-use crate::jobs::{Job, ManualJob, MarkKind, Marks, Role, Sealed, Work};
+use crate::jobs::{Job, ManualJob, MarkKind, Marks, Role, Sealed, Work, WorkKind};
 use crate::keyspaces::OpenKeyspace;
 use crate::store::Store;
 
 /// How long work rests after a failure, and how often idle workers look at the disk's room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A caller who runs jobs by hand and waits for one goes past so many failures of others.
+const IDLE_FAILURES_MAX: u32 = 16;
 
 impl Store {
     /// The next piece of work, if there is any.
@@ -57,7 +59,10 @@ impl Store {
         }
         let keyspaces = self.keyspaces.all();
         for keyspace in keyspaces.values() {
-            if flushes && !keyspace.view().sealed.is_empty() && marks.flushing.insert(keyspace.id) {
+            if flushes
+                && marks.has_flushable(&keyspace.view().sealed)
+                && marks.flushing.insert(keyspace.id)
+            {
                 let mark = MarkKind::Flushing(keyspace.id);
                 return Some(self.jobs.job(Work::Flush(Arc::clone(keyspace)), mark));
             }
@@ -156,7 +161,7 @@ impl Store {
         }
         tracing::error!(%error, "background work failed; it is tried again");
         let mut marks = self.jobs.lock();
-        marks.last_failure = Some(error.clone());
+        marks.note_failure(work.kind(), error);
         set_damaged_table_aside(&mut marks, work, error);
         let rest_until = match work {
             Work::Compact(..) => &mut marks.compactions_rest_until,
@@ -178,15 +183,14 @@ impl Store {
         self.wait_for_flush(&sealed)
     }
 
-    /// The same, while the caller holds the token: nothing is written meanwhile.
-    pub(crate) fn flush_with(&self, token: &Token<'_>) -> Result<()> {
-        self.check_writable()?;
-        let sealed = self.seal_all(token);
-        self.wait_for_flush(&sealed)
-    }
-
-    fn wait_for_flush(&self, sealed: &[Sealed]) -> Result<()> {
-        self.work_until(|_| {
+    /// Waits until these memtables are written out. Fails as soon as one of their flushes does, whatever
+    /// becomes of other work.
+    pub(crate) fn wait_for_flush(&self, sealed: &[Sealed]) -> Result<()> {
+        let kinds: Vec<_> = sealed
+            .iter()
+            .map(|(keyspace, _)| WorkKind::Flush(keyspace.id))
+            .collect();
+        self.work_until(&kinds, |_| {
             sealed.iter().all(|(keyspace, sealed)| {
                 let view = keyspace.view();
                 !sealed
@@ -196,14 +200,29 @@ impl Store {
         })
     }
 
-    /// Waits until `done`, running jobs where no thread does. Fails as soon as any job does.
-    pub(crate) fn work_until(&self, done: impl Fn(&Self) -> bool) -> Result<()> {
-        let failures_before = self.counters.job_failures.get();
+    /// Waits until `done`, running jobs where no thread does. Fails as soon as a job of these kinds does.
+    pub(crate) fn work_until(
+        &self,
+        kinds: &[WorkKind],
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<()> {
+        let failed_before: Vec<_> = kinds
+            .iter()
+            .map(|kind| self.jobs.failures(*kind).0)
+            .collect();
+        let failed = || {
+            let counts = kinds.iter().zip(&failed_before);
+            counts.into_iter().find_map(|(kind, before)| {
+                let (count, last) = self.jobs.failures(*kind);
+                last.filter(|_| count > *before)
+            })
+        };
+        let mut idle_failures = 0;
         self.jobs.wake();
         while !done(self) {
             self.check_writable()?;
-            if self.counters.job_failures.get() > failures_before {
-                return Err(self.jobs.last_failure().expect("one was counted"));
+            if let Some(error) = failed() {
+                return Err(error);
             }
             if self.jobs.has_threads {
                 let marks = self.jobs.lock();
@@ -212,18 +231,40 @@ impl Store {
                 }
                 let pause = Duration::from_millis(10);
                 drop(self.jobs.changed.wait_timeout(marks, pause));
-            } else if let Some(job) = self.next_job() {
-                self.run_job(job)?;
-            } else {
+                continue;
+            }
+            // What is wanted may stand behind work that fails again and again.
+            let wanted = || self.job_of(kinds).or_else(|| self.next_job());
+            match wanted() {
+                None if done(self) => return Ok(()),
                 // What is left is in the hands of somebody who took a job and has not run it.
-                return if done(self) {
-                    Ok(())
-                } else {
-                    Err(Error::Stalled)
-                };
+                None => return Err(Error::Stalled),
+                Some(job) => {
+                    if let Err(error) = self.run_job(job) {
+                        idle_failures += 1;
+                        if idle_failures > IDLE_FAILURES_MAX {
+                            return Err(failed().unwrap_or(error));
+                        }
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// A flush of one of these kinds.
+    fn job_of(&self, kinds: &[WorkKind]) -> Option<Job> {
+        let mut marks = self.jobs.lock();
+        let keyspaces = self.keyspaces.all();
+        kinds.iter().find_map(|kind| {
+            let WorkKind::Flush(id) = kind else {
+                return None;
+            };
+            let keyspace = keyspaces.get(id)?;
+            let wanted = marks.has_flushable(&keyspace.view().sealed) && marks.flushing.insert(*id);
+            let mark = MarkKind::Flushing(*id);
+            wanted.then(|| self.jobs.job(Work::Flush(Arc::clone(keyspace)), mark))
+        })
     }
 }
 

@@ -76,6 +76,21 @@ pub(crate) struct Counters {
     pub(crate) job_failures: Counter,
 }
 
+/// How far a checkpoint has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointProgress {
+    /// Tables that the copy consists of.
+    pub tables: u64,
+    /// Those that are there.
+    pub tables_done: u64,
+    /// Bytes of all tables.
+    pub bytes: u64,
+    /// Bytes of what is there.
+    pub bytes_done: u64,
+    /// Bytes that had to be copied, as the directory lies on another file system.
+    pub bytes_copied: u64,
+}
+
 /// What a store holds and does, at one moment. Counts are since it was opened; sizes are in bytes.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -92,6 +107,8 @@ pub struct Statistics {
     pub cache_misses: u64,
     /// Tables open now.
     pub open_tables: usize,
+    /// How many may be: what was asked for, or fewer where the system allows few open files.
+    pub open_tables_max: usize,
     /// Log segments that are still needed.
     pub log_segments: usize,
     /// What was written to the log, padding included.

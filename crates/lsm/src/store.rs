@@ -29,7 +29,7 @@ use crate::rate::RateLimiter;
 use crate::snapshot::SnapshotList;
 use crate::space::Space;
 use crate::sstable::Block;
-use crate::statistics::Counters;
+use crate::statistics::{CheckpointProgress, Counters};
 use crate::tables::TableCache;
 use crate::ticket::Ticket;
 use crate::view::LoggedMemtable;
@@ -74,6 +74,9 @@ pub(crate) struct Store {
     pub(crate) rate: Arc<RateLimiter>,
     pub(crate) jobs: Jobs,
     pub(crate) counters: Counters,
+    /// Held while a checkpoint notes what it consists of.
+    pub(crate) checkpointing: Mutex<()>,
+    pub(crate) checkpoint_progress: Mutex<Option<CheckpointProgress>>,
 }
 
 /// What a store is made of when it is opened.
@@ -128,6 +131,8 @@ impl Store {
             rate: Arc::new(rate),
             jobs: Jobs::new(has_threads),
             counters: Counters::default(),
+            checkpointing: Mutex::default(),
+            checkpoint_progress: Mutex::default(),
             snapshots: Arc::default(),
             options: parts.options,
             disk: parts.disk,

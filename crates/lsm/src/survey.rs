@@ -38,6 +38,7 @@ impl Store {
             cache_hits: cache.hits.iter().sum(),
             cache_misses: cache.misses,
             open_tables: self.tables.open_count(),
+            open_tables_max: self.tables.open_max(),
             log_segments: self.manifest().state().logs.len(),
             log_bytes: log.bytes_written,
             log_padding_bytes: log.padding_bytes,

@@ -114,6 +114,26 @@ impl TableCache {
         });
     }
 
+    /// Closes half of the open tables, those first that were not used lately; whether there were any. They
+    /// are opened again when they are read.
+    pub(crate) fn close_some(&self) -> bool {
+        let mut opened = lock(&self.opened);
+        let tables = opened.ring.len();
+        // Twice round at most: the first time takes the marks of use away.
+        for _ in 0..2 * tables {
+            if opened.ring.len() <= tables / 2 {
+                break;
+            }
+            opened.close_one();
+        }
+        opened.ring.len() < tables
+    }
+
+    /// How many tables are open at most.
+    pub(crate) fn open_max(&self) -> usize {
+        self.limits.tables
+    }
+
     /// How many tables are open, about.
     pub(crate) fn open_count(&self) -> usize {
         lock(&self.opened).ring.len()
@@ -144,13 +164,20 @@ impl Opened {
         while self.ring.len() > 1
             && (self.ring.len() > limits.tables || self.memory.bytes() > limits.bytes)
         {
-            let (table, memory) = self.ring.pop_front().expect("there are two");
-            match table.upgrade() {
-                Some(table) if !table.close_if_unused() => {
-                    self.ring.push_back((Arc::downgrade(&table), memory));
-                }
-                _ => self.memory.shrink(memory),
+            self.close_one();
+        }
+    }
+
+    /// Closes the table at the hand, or passes it by once if it was used.
+    fn close_one(&mut self) {
+        let Some((table, memory)) = self.ring.pop_front() else {
+            return;
+        };
+        match table.upgrade() {
+            Some(table) if !table.close_if_unused() => {
+                self.ring.push_back((Arc::downgrade(&table), memory));
             }
+            _ => self.memory.shrink(memory),
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ringwood_env::Disk as _;
 use ringwood_env::faulty::{Class, Failure, Fault, Operation};
 use ringwood_env::{CrashMode, FaultPlan, FaultyDisk, ManualClock};
 use ringwood_lsm::{Batch, Db, Durability, Error, KeyspaceOptions, Options, ReadOptions, ReadTier};
@@ -102,6 +103,8 @@ fn a_checkpoint_in_a_new_directory_below_a_new_one_survives_a_crash() {
     let db = Db::open(options(&disk)).unwrap();
     db.create_keyspace("data", KeyspaceOptions::default())
         .unwrap();
+    // Made just now by somebody who does not sync.
+    disk.create_dir_all(Path::new("copies/of")).unwrap();
     db.checkpoint(Path::new("copies/of/today")).unwrap();
     let disk = after_a_crash(&disk);
     let copy = Options {
@@ -122,6 +125,7 @@ fn a_checkpoint_that_was_made_beside_a_failed_read_survives_a_crash() {
         let db = Db::open(options(&disk)).unwrap();
         db.create_keyspace("data", KeyspaceOptions::default())
             .unwrap();
+        disk.create_dir_all(Path::new("copies/of")).unwrap();
         disk.set_plan(FaultPlan::fail(Failure::once(Class::Reads, nth, Fault::Io)));
         if db.checkpoint(Path::new("copies/of/today")).is_ok() {
             let disk = after_a_crash(&disk);

@@ -30,14 +30,41 @@ pub(crate) struct NodeReply {
     /// Where it keeps its data, on its own machine.
     #[schema(value_type = String)]
     data_dir: PathBuf,
+    /// How far the checkpoint is that is being made, if one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<CheckpointState>,
+}
+
+/// How far a checkpoint is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CheckpointState {
+    /// Tables that the copy consists of.
+    tables: u64,
+    /// Those that are there.
+    tables_done: u64,
+    /// Bytes of all tables.
+    bytes: u64,
+    /// Bytes of what is there.
+    bytes_done: u64,
+}
+
+impl From<lsm::CheckpointProgress> for CheckpointState {
+    fn from(progress: lsm::CheckpointProgress) -> Self {
+        Self {
+            tables: progress.tables,
+            tables_done: progress.tables_done,
+            bytes: progress.bytes,
+            bytes_done: progress.bytes_done,
+        }
+    }
 }
 
 /// Where a checkpoint goes.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CheckpointBody {
-    /// An absolute path on the node's machine, on the file system of its data; not there yet, or an
-    /// empty directory.
+    /// An absolute path on the node's machine: not there yet, or an empty directory. On the file system of
+    /// the data it is made of links; elsewhere everything is copied.
     #[schema(value_type = String)]
     to: PathBuf,
 }
@@ -137,6 +164,10 @@ pub(crate) fn get(call: Call<'_>) -> Result<FullResponse> {
         node: node.identity().node.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         data_dir: absolute(node.data_dir()),
+        checkpoint: node
+            .engine()
+            .checkpoint_progress()
+            .map(CheckpointState::from),
     };
     Ok(json::respond(StatusCode::OK, &reply))
 }

@@ -3,7 +3,7 @@
 //! [`Code`] is the one table; `docs/api.md` lists it and a test compares the two.
 
 use std::borrow::Cow;
-use std::{fmt, io};
+use std::fmt;
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
@@ -291,9 +291,12 @@ fn code_of_engine(error: &lsm::Error) -> Code {
         lsm::Error::BatchTooLarge { .. } => Code::BatchTooLarge,
         lsm::Error::InvertedRange => Code::RangeInverted,
         lsm::Error::Closed => Code::Unavailable,
-        lsm::Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
-            Code::TargetExists
-        }
+        lsm::Error::CheckpointTarget {
+            problem: lsm::TargetProblem::NotEmpty,
+            ..
+        } => Code::TargetExists,
+        lsm::Error::CheckpointTarget { .. } => Code::PathInvalid,
+        lsm::Error::CheckpointNotMade { cause, .. } => code_of_engine(cause),
         lsm::Error::Io { .. } => Code::IoError,
         _ => Code::Internal,
     }

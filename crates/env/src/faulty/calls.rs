@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::inode::Inode;
@@ -193,6 +193,18 @@ impl Disk for FaultyDisk {
 
     fn available_space(&self, path: &Path) -> io::Result<u64> {
         self.call(Operation::List, &plain(path), |machine| Ok(machine.space()))
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let path = plain(path);
+        self.call(Operation::List, &path, |machine| {
+            machine
+                .names
+                .dir(&path)
+                .map(drop)
+                .or_else(|_| machine.names.file(&path).map(drop))
+        })?;
+        Ok(PathBuf::from(path))
     }
 }
 

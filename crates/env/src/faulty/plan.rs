@@ -83,6 +83,10 @@ pub enum Fault {
     NoSpace,
     /// `EACCES`: the user may not.
     Denied,
+    /// `EMFILE`: the process has too many open files.
+    TooManyFiles,
+    /// `EXDEV`: the other name lies on another file system.
+    OtherFileSystem,
 }
 
 impl From<Fault> for io::Error {
@@ -91,6 +95,8 @@ impl From<Fault> for io::Error {
             Fault::Io => rustix::io::Errno::IO.into(),
             Fault::NoSpace => rustix::io::Errno::NOSPC.into(),
             Fault::Denied => rustix::io::Errno::ACCESS.into(),
+            Fault::TooManyFiles => rustix::io::Errno::MFILE.into(),
+            Fault::OtherFileSystem => rustix::io::Errno::XDEV.into(),
         }
     }
 }

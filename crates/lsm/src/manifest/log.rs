@@ -49,6 +49,8 @@ pub(crate) struct Manifest {
     position: Position,
     /// Bytes up to the end of the checkpoint that the file begins with.
     checkpoint_end: u64,
+    /// One that failed is tried again when the file has grown to this.
+    no_checkpoint_before: u64,
     /// What was found damaged when the file was opened: it is not appended to.
     damage: Vec<Corruption>,
     failed: Option<Arc<Error>>,
@@ -113,6 +115,7 @@ impl Manifest {
             path,
             position: replayed.position,
             checkpoint_end: replayed.checkpoint_end,
+            no_checkpoint_before: 0,
             damage: replayed.damage,
             failed: None,
         })
@@ -198,7 +201,10 @@ impl Manifest {
             }
         }
         if self.wants_checkpoint() {
-            return self.checkpoint(state);
+            match self.checkpoint(state.clone()) {
+                Err(error) if self.may_go_on_without(&error) => self.put_checkpoint_off(&error),
+                done => return done,
+            }
         }
         let next_file = Edit::NextFile(self.numbers.next());
         state
@@ -226,7 +232,19 @@ impl Manifest {
     fn wants_checkpoint(&self) -> bool {
         let appended = self.position.end - self.checkpoint_end;
         let enough = CHECKPOINT_AFTER.max(CHECKPOINT_RATIO * self.checkpoint_end);
-        !self.damage.is_empty() || appended > enough
+        let due = appended > enough && self.position.end >= self.no_checkpoint_before;
+        !self.damage.is_empty() || due
+    }
+
+    /// Whether the file in force will do for longer. What makes room on a full disk is a small record, and
+    /// must not wait for a large one; but behind damage nothing is appended.
+    fn may_go_on_without(&self, error: &Error) -> bool {
+        self.failed.is_none() && self.damage.is_empty() && matches!(error, Error::Io { .. })
+    }
+
+    fn put_checkpoint_off(&mut self, error: &Error) {
+        self.no_checkpoint_before = self.position.end + CHECKPOINT_AFTER;
+        tracing::warn!(%error, "the manifest could not be written anew; the old one goes on");
     }
 
     fn write(&mut self, payload: &[u8]) -> Result<()> {
@@ -353,6 +371,7 @@ impl Fresh {
             path: self.path,
             position: self.position,
             checkpoint_end: self.position.end,
+            no_checkpoint_before: 0,
             damage: Vec::new(),
             failed: None,
         }

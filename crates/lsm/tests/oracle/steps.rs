@@ -463,7 +463,7 @@ impl World {
     fn checkpoint(&mut self) -> Kept {
         self.finish_held_jobs()?;
         self.directories_made += 1;
-        let path = PathBuf::from(format!("copies/{}", self.directories_made));
+        let path = PathBuf::from(format!("copy-{}", self.directories_made));
         self.say(format!("checkpoint {}", path.display()));
         if !self.queued.is_empty() {
             self.run_a_job()?; // it writes the log, so that all is acknowledged before

@@ -46,6 +46,12 @@ async fn bad_checkpoints_are_refused_and_leave_nothing() {
         (json!({}), 400, "JSON_INVALID"),
         (json!({"to": "/tmp", "force": true}), 400, "JSON_INVALID"),
         (json!({"to": server.directory.path()}), 409, "TARGET_EXISTS"),
+        (
+            json!({"to": server.directory.path().join("copy")}),
+            400,
+            "PATH_INVALID",
+        ),
+        (json!({"to": "/no/such/place"}), 400, "PATH_INVALID"),
     ] {
         let answer = client.json("POST", CHECKPOINT, &body).await;
         assert_eq!(
@@ -55,6 +61,14 @@ async fn bad_checkpoints_are_refused_and_leave_nothing() {
         );
     }
     assert_eq!(client.get(CHECKPOINT).await.code(), "METHOD_NOT_ALLOWED");
+    // On another file system, where not even root may make anything.
+    let refused = client
+        .json("POST", CHECKPOINT, &json!({"to": "/proc/copy"}))
+        .await;
+    assert!(refused.status >= 400);
+    assert_eq!(refused.json()["outcome"], "not_applied");
+    assert_eq!(client.put("/kv/go", b"on").await.status, 204);
+    assert_eq!(client.get("/readyz").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -207,6 +207,44 @@ fn a_long_log_becomes_a_checkpoint() {
 }
 
 #[test]
+fn small_changes_go_on_where_a_checkpoint_does_not_fit() {
+    let disk = FaultyDisk::new(3);
+    let here = Path::new("store");
+    disk.create_dir_all(here).unwrap();
+    let shared = || Arc::new(disk.clone()) as Arc<dyn Disk>;
+    let mut manifest = Manifest::create(shared(), here, 1).unwrap();
+    let create = |id| Edit::CreateKeyspace {
+        id: KeyspaceNumber(id),
+        name: format!("{id:0>60000}"),
+        options: KeyspaceOptions::default(),
+    };
+    let drop = |id| Edit::DropKeyspace {
+        id: KeyspaceNumber(id),
+    };
+    let mut id = 0;
+    while !manifest.wants_checkpoint() {
+        manifest.append(&[create(id)]).unwrap();
+        id += 1;
+    }
+    // Every new file is refused, as on a disk with room for a record only.
+    let none = Failure::for_good(Class::Only(Operation::Create), 1, Fault::NoSpace);
+    disk.set_plan(FaultPlan::fail(none));
+    let first = manifest.path.clone();
+    for gone in 0..id {
+        manifest.append(&[drop(gone)]).unwrap();
+    }
+    assert_eq!(manifest.path, first);
+    disk.set_plan(FaultPlan::default());
+    while manifest.path == first {
+        manifest.append(&[create(id)]).unwrap();
+        manifest.append(&[drop(id)]).unwrap();
+        id += 1;
+    }
+    let reopened = Manifest::open(shared(), here).unwrap();
+    assert_eq!(show(reopened.state()), show(manifest.state()));
+}
+
+#[test]
 fn a_directory_without_current_is_empty_or_half_a_copy() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path();
