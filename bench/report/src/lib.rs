@@ -1,9 +1,10 @@
 //! How results are kept: every figure as JSON in `docs/benchmarks/`, and beside it the page that is
 //! rendered of it, in a file of its own. People write in `docs/benchmarks.md`, programs never do.
 //!
-//! One module for each kind of result: `engines` and `http`. `cargo xtask tidy` checks that every
-//! rendered file is what its JSON renders to ([`rendered`]).
+//! One module for each kind of result: `engines`, `http` and `counts`. `cargo xtask tidy` checks that
+//! every rendered file is what its JSON renders to ([`rendered`]).
 
+pub mod counts;
 pub mod engines;
 pub mod http;
 
@@ -18,7 +19,7 @@ use serde::de::DeserializeOwned;
 pub const DIRECTORY: &str = "docs/benchmarks";
 
 /// The kinds of results there are.
-pub const NAMES: [&str; 2] = [engines::Run::NAME, http::Run::NAME];
+pub const NAMES: [&str; 3] = [engines::Run::NAME, http::Run::NAME, counts::Run::NAME];
 
 /// A kind of result.
 pub trait Results: Serialize + DeserializeOwned {
@@ -67,6 +68,7 @@ pub fn rendered(name: &str, json: &str) -> Result<Vec<Rendered>> {
     match name {
         engines::Run::NAME => rendered_of::<engines::Run>(json),
         http::Run::NAME => rendered_of::<http::Run>(json),
+        counts::Run::NAME => rendered_of::<counts::Run>(json),
         _ => panic!("{name} is no kind of result"),
     }
 }

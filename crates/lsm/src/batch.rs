@@ -120,7 +120,7 @@ impl Batch {
     /// [`Error::KeyTooLarge`], [`Error::ValueTooLarge`]; [`Error::OfAnotherStore`] where an earlier change
     /// is of another store's; the batch is unchanged.
     pub fn put(&mut self, keyspace: KeyspaceId, key: &[u8], value: &[u8]) -> Result<()> {
-        self.push(Kind::Put, keyspace, key, &[], value)
+        self.put_parts(keyspace, key, &[value], None)
     }
 
     /// Sets `key` to `value` until `deadline_ms` (milliseconds since the Unix epoch).
@@ -134,13 +134,28 @@ impl Batch {
         value: &[u8],
         deadline_ms: u64,
     ) -> Result<()> {
-        self.push(
-            Kind::PutExpiring,
-            keyspace,
-            key,
-            &deadline_ms.to_le_bytes(),
-            value,
-        )
+        self.put_parts(keyspace, key, &[value], Some(deadline_ms))
+    }
+
+    /// Sets `key` to `parts`, one behind the other, until `deadline_ms` where there is one: they need
+    /// not be joined, and so copied, before.
+    ///
+    /// # Errors
+    /// As [`Batch::put`].
+    pub fn put_parts(
+        &mut self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        parts: &[&[u8]],
+        deadline_ms: Option<u64>,
+    ) -> Result<()> {
+        match deadline_ms {
+            Some(deadline_ms) => {
+                let prefix = deadline_ms.to_le_bytes();
+                self.push(Kind::PutExpiring, keyspace, key, &prefix, parts)
+            }
+            None => self.push(Kind::Put, keyspace, key, &[], parts),
+        }
     }
 
     /// Removes `key`.
@@ -169,7 +184,7 @@ impl Batch {
         if start == end {
             return Ok(());
         }
-        self.push(Kind::RangeDelete, keyspace, start, &[], end)
+        self.push(Kind::RangeDelete, keyspace, start, &[], &[end])
     }
 
     /// Number of changes.
@@ -225,17 +240,18 @@ impl Batch {
         keyspace: KeyspaceId,
         key: &[u8],
         prefix: &[u8],
-        value: &[u8],
+        parts: &[&[u8]],
     ) -> Result<()> {
+        let value_len = parts.iter().map(|part| part.len()).sum();
         if key.len() > MAX_KEY_LEN {
             return Err(Error::KeyTooLarge {
                 len: key.len(),
                 limit: MAX_KEY_LEN,
             });
         }
-        if value.len() > MAX_VALUE_LEN {
+        if value_len > MAX_VALUE_LEN {
             return Err(Error::ValueTooLarge {
-                len: value.len(),
+                len: value_len,
                 limit: MAX_VALUE_LEN,
             });
         }
@@ -244,15 +260,15 @@ impl Batch {
         header[0] = kind as u8;
         header[1..5].copy_from_slice(&keyspace.number.0.to_le_bytes());
         header[5..9].copy_from_slice(&len_u32(key.len()).to_le_bytes());
-        header[9..].copy_from_slice(&len_u32(prefix.len() + value.len()).to_le_bytes());
+        header[9..].copy_from_slice(&len_u32(prefix.len() + value_len).to_le_bytes());
         self.bytes
-            .reserve(HEADER_LEN + key.len() + prefix.len() + value.len());
-        for part in [&header[..], key, prefix, value] {
+            .reserve(HEADER_LEN + key.len() + prefix.len() + value_len);
+        for part in [&header[..], key, prefix].iter().chain(parts) {
             self.bytes.extend_from_slice(part);
         }
         self.count += 1;
         match kind {
-            Kind::Put | Kind::PutExpiring => self.put_len += key.len() + value.len(),
+            Kind::Put | Kind::PutExpiring => self.put_len += key.len() + value_len,
             Kind::Delete | Kind::RangeDelete => self.has_deletes = true,
         }
         Ok(())
@@ -343,7 +359,7 @@ pub(crate) fn fuzz_read(bytes: &[u8]) {
                 id_of(entry.keyspace),
                 entry.key,
                 &[],
-                entry.value,
+                &[entry.value],
             )
             .expect("what was read is within the limits");
     }

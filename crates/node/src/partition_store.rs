@@ -158,10 +158,12 @@ impl PartitionStore {
                         content_type,
                         value,
                     };
-                    let record = record.to_vec();
-                    self.put(&mut batch, key.as_ref(), &record, deadline)?;
+                    let head = record.head();
+                    let parts = [&head[..], content_type.as_bytes(), value];
+                    batch.put_parts(self.data.id(), key.as_ref(), &parts, deadline)?;
                     if namespace.policy().bytes_max.is_some() {
-                        namespace.bytes.add(key.as_ref().len() + record.len());
+                        let len: usize = parts.iter().map(|part| part.len()).sum();
+                        namespace.bytes.add(key.as_ref().len() + len);
                     }
                     KeyReply::Stored {
                         version,
@@ -262,19 +264,6 @@ impl PartitionStore {
             ..ReadOptions::default()
         };
         Ok(self.data.get_with(stored_key.as_ref(), &options)?)
-    }
-
-    fn put(
-        &self,
-        batch: &mut Batch,
-        key: &[u8],
-        record: &[u8],
-        deadline: Option<UnixMillis>,
-    ) -> ringwood_lsm::Result<()> {
-        match deadline {
-            Some(deadline) => batch.put_expiring(self.data.id(), key, record, deadline),
-            None => batch.put(self.data.id(), key, record),
-        }
     }
 }
 

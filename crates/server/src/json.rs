@@ -3,7 +3,8 @@
 use std::io;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64_simd::Out;
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -190,10 +191,8 @@ impl Formatter for Base64Bytes {
         let mut text = [0; PIECE_LEN / 3 * 4];
         writer.write_all(b"\"")?;
         for piece in value.chunks(PIECE_LEN) {
-            let len = STANDARD
-                .encode_slice(piece, &mut text)
-                .expect("it has room for a piece");
-            writer.write_all(&text[..len])?;
+            let text = base64_simd::STANDARD.encode(piece, Out::from_slice(&mut text));
+            writer.write_all(text)?;
         }
         writer.write_all(b"\"")
     }
@@ -454,6 +453,7 @@ pub(crate) fn respond_of_len(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::engine::general_purpose::STANDARD;
 
     #[test]
     fn bytes_are_base64_of_any_length() {

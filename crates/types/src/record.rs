@@ -86,22 +86,27 @@ impl Record<'_> {
     /// The stored form.
     ///
     /// # Panics
-    /// With a content type that is too long: to be refused when the request is checked.
+    /// As [`Record::head`].
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
+        [&self.head()[..], self.content_type.as_bytes(), self.value].concat()
+    }
+
+    /// What the stored form begins with; the content type and the value follow.
+    ///
+    /// # Panics
+    /// With a content type that is too long: to be refused when the request is checked.
+    #[must_use]
+    pub fn head(&self) -> [u8; RecordHead::LEN] {
         let content_type_len =
             u8::try_from(self.content_type.len()).expect("content types were checked");
         let Version { time, dot } = self.version;
-        let len = RecordHead::LEN + self.content_type.len() + self.value.len();
-        let mut out = Vec::with_capacity(len);
-        out.extend_from_slice(&[FORMAT, KIND_LIVE, 0, content_type_len]);
-        out.extend_from_slice(&dot.incarnation.get().to_le_bytes());
-        out.extend_from_slice(&dot.counter.to_le_bytes());
-        out.extend_from_slice(&time.to_bits().to_le_bytes());
-        out.extend_from_slice(self.content_type.as_bytes());
-        out.extend_from_slice(self.value);
-        debug_assert_eq!(out.len(), len);
-        out
+        let mut head = [0; RecordHead::LEN];
+        head[..4].copy_from_slice(&[FORMAT, KIND_LIVE, 0, content_type_len]);
+        head[4..12].copy_from_slice(&dot.incarnation.get().to_le_bytes());
+        head[12..20].copy_from_slice(&dot.counter.to_le_bytes());
+        head[20..].copy_from_slice(&time.to_bits().to_le_bytes());
+        head
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod binary;
 mod consensus;
+mod count;
 mod engine;
 mod idle_test;
 mod kill_test;
@@ -48,6 +49,8 @@ enum Chore {
     KillTest(kill_test::Arguments),
     /// Kill a server with gigabytes in its store in the middle of writing, and time its starts.
     StartTest(start_test::Arguments),
+    /// Count the instructions, allocations and clock reads of a request, and compare with what was kept.
+    Count(count::Arguments),
     /// Measure what a server takes that nobody asks anything, with thousands of open connections too.
     IdleTest(idle_test::Arguments),
 }
@@ -72,6 +75,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Consensus(arguments) => consensus::run(&root(), &arguments),
         Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
         Chore::StartTest(arguments) => start_test::run(&root(), &arguments),
+        Chore::Count(arguments) => count::run(&root(), &arguments),
         Chore::IdleTest(arguments) => idle_test::run(&root(), &arguments),
     }
 }

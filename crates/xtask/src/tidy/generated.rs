@@ -83,7 +83,11 @@ mod tests {
         let places: Vec<_> = findings.iter().map(|one| one.place.as_str()).collect();
         assert_eq!(
             places,
-            ["docs/benchmarks/engines.json", "docs/benchmarks/http.json"]
+            [
+                "docs/benchmarks/engines.json",
+                "docs/benchmarks/http.json",
+                "docs/benchmarks/counts.json"
+            ]
         );
     }
 }
