@@ -104,7 +104,9 @@ use machine::Machine;
 pub use machine::is_crash;
 use names::Node;
 use plan::plain;
-pub use plan::{Class, CrashMode, Delay, Failure, Fault, FaultPlan, Operation, TraceEntry};
+pub use plan::{
+    BadSector, Class, CrashMode, Delay, Failure, Fault, FaultPlan, Operation, TraceEntry,
+};
 
 /// A disk in memory that loses, tears and flips; see the module. Clones are the same disk.
 #[derive(Clone)]
@@ -186,6 +188,12 @@ impl FaultyDisk {
     /// How many bytes all files together may have; `None` for no limit. What is there already stays.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.shared.machine().capacity = bytes;
+    }
+
+    /// Whether [`DirectSync`](crate::OpenMode::DirectSync) is `Unsupported` from now on, as on some file
+    /// systems. Files that are open stay as they are.
+    pub fn refuse_direct(&self, refuses: bool) {
+        self.shared.machine().refuses_direct = refuses;
     }
 
     /// Stops the machine and starts it again: draws what is left of everything not synced, forgets

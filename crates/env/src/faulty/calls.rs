@@ -53,6 +53,9 @@ impl Disk for FaultyDisk {
             OpenMode::Read | OpenMode::Write | OpenMode::DirectSync => Operation::Open,
         };
         let handle = self.call(operation, path, |machine| {
+            if mode == OpenMode::DirectSync && machine.refuses_direct {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
             let inode = match mode {
                 OpenMode::CreateNew => {
                     let key = vacant(machine, path)?;

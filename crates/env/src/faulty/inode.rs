@@ -10,11 +10,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::plan::CrashMode;
+use super::plan::{CrashMode, SECTOR};
 use crate::random::SeededRandom;
-
-/// What a disk writes as a whole or not at all.
-pub(super) const SECTOR: usize = 512;
 
 /// Bytes are shared between the copies of an image until one of them changes.
 #[derive(Clone, Debug, Default)]

@@ -8,9 +8,11 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::inode::{Inode, SECTOR};
+use super::inode::Inode;
 use super::names::{InodeId, Names};
-use super::plan::{CrashMode, Fault, FaultPlan, Operation, Progress, TraceEntry, Verdict};
+use super::plan::{
+    CrashMode, Delay, Fault, FaultPlan, Operation, Progress, SECTOR, TraceEntry, Verdict,
+};
 use crate::random::SeededRandom;
 
 /// Calls the trace remembers.
@@ -80,6 +82,7 @@ pub(super) struct Machine {
     pub(super) inodes: BTreeMap<InodeId, Inode>,
     pub(super) locks: BTreeSet<InodeId>,
     pub(super) capacity: Option<u64>,
+    pub(super) refuses_direct: bool,
     pub(super) operations: u64,
     pub(super) trace: VecDeque<TraceEntry>,
     pub(super) boot: u64,
@@ -98,6 +101,7 @@ impl Machine {
             inodes: BTreeMap::new(),
             locks: BTreeSet::new(),
             capacity: None,
+            refuses_direct: false,
             operations: 0,
             trace: VecDeque::new(),
             boot: 0,
@@ -114,6 +118,7 @@ impl Machine {
             names: self.names.clone(),
             inodes: self.inodes.clone(),
             capacity: self.capacity,
+            refuses_direct: self.refuses_direct,
             files_made: self.files_made,
             power: self.power,
             ..Self::new(seed)
@@ -149,7 +154,7 @@ impl Machine {
             }
         };
         self.record(call, result.as_ref().err());
-        (result, self.delay(call.operation))
+        (result, self.delay(call))
     }
 
     fn record(&mut self, call: Call<'_>, error: Option<&io::Error>) {
@@ -166,11 +171,12 @@ impl Machine {
         });
     }
 
-    fn delay(&self, operation: Operation) -> Duration {
-        let delays = &self.progress.plan().delays;
+    fn delay(&self, call: Call<'_>) -> Duration {
+        let is_meant =
+            |delay: &&Delay| delay.on.contains(call.operation) && call.path.ends_with(delay.suffix);
+        let delays = self.progress.plan().delays.iter().filter(is_meant);
         delays
-            .iter()
-            .filter(|delay| delay.on.contains(operation) && self.random.chance(delay.chance))
+            .filter(|delay| self.random.chance(delay.chance))
             .map(|delay| delay.by)
             .sum()
     }
@@ -269,6 +275,12 @@ impl Machine {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let available = self.held(handle)?.bytes().len().saturating_sub(offset);
         let count = available.min(buf.len());
+        if !self
+            .progress
+            .is_readable(&handle.path, offset as u64, count)
+        {
+            return Err(Fault::Io.into());
+        }
         if count == 0 {
             return Ok(0);
         }

@@ -5,6 +5,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+/// What a disk reads and writes as a whole or not at all.
+pub(super) const SECTOR: usize = 512;
+
 /// What one call does, as faults select it and the trace shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
@@ -151,10 +154,21 @@ impl Failure {
 pub struct Delay {
     /// Calls that may.
     pub on: Class,
+    /// Only files (or directories) whose path ends so; empty for all.
+    pub suffix: &'static str,
     /// How likely each is to.
     pub chance: f64,
     /// For how long; handed to the hook of [`FaultyDisk::on_delay`](super::FaultyDisk::on_delay).
     pub by: Duration,
+}
+
+/// A sector that cannot be read any more.
+#[derive(Clone, Debug)]
+pub struct BadSector {
+    /// The file, as it is opened.
+    pub path: String,
+    /// A byte of the sector.
+    pub offset: u64,
 }
 
 /// What shall go wrong. The default: nothing. Chances are probabilities, 0 to 1.
@@ -167,6 +181,8 @@ pub struct FaultPlan {
     pub failures: Vec<Failure>,
     /// Calls that take long.
     pub delays: Vec<Delay>,
+    /// Reads of these fail with `EIO`, every time.
+    pub bad_sectors: Vec<BadSector>,
     /// A read returns one bit flipped; the disk still holds the right one.
     pub flipped_reads: f64,
     /// A read returns what stands at another aligned offset, of this file or another.
@@ -249,6 +265,15 @@ impl Progress {
             return Verdict::CutPower;
         }
         fault.map_or(Verdict::Proceed, Verdict::Fail)
+    }
+
+    /// Whether `len` bytes from `offset` can be read.
+    pub(super) fn is_readable(&self, path: &str, offset: u64, len: usize) -> bool {
+        let sector = SECTOR as u64;
+        let (first, end) = (offset / sector, (offset + len as u64).div_ceil(sector));
+        let is_hit =
+            |bad: &BadSector| bad.path == path && (first..end).contains(&(bad.offset / sector));
+        !self.plan.bad_sectors.iter().any(is_hit)
     }
 
     pub(super) fn ignores_sync_of(&self, path: &str) -> bool {

@@ -18,6 +18,7 @@ fn one_segment_is_prepared_at_a_time() {
     // Slow enough for all to come while the first is at it.
     let slow = Delay {
         on: Class::Only(Operation::Sync),
+        suffix: "",
         chance: 1.0,
         by: Duration::from_millis(30),
     };

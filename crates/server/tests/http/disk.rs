@@ -97,6 +97,7 @@ fn slow(disk: &FaultyDisk, on: Class, by: Duration) {
     disk.set_plan(FaultPlan {
         delays: vec![Delay {
             on,
+            suffix: "",
             chance: 1.0,
             by,
         }],

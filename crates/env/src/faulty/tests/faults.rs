@@ -191,6 +191,7 @@ fn slow_operations_take_time_and_hold_no_lock() {
     disk.set_plan(FaultPlan {
         delays: vec![Delay {
             on: Class::Syncs,
+            suffix: "",
             chance: 0.5,
             by: Duration::from_millis(20),
         }],
@@ -275,4 +276,34 @@ fn the_trace_shows_the_last_calls() {
         ]
     );
     assert_eq!(trace.len(), 256);
+}
+
+#[test]
+fn a_bad_sector_is_never_read_and_the_others_are() {
+    let (disk, file) = disk_with_blocks(1);
+    disk.set_plan(FaultPlan {
+        bad_sectors: vec![BadSector {
+            path: "a".to_owned(),
+            offset: 4_096 + 700,
+        }],
+        ..FaultPlan::default()
+    });
+    let reads = |offset, len| file.read_at(&mut vec![0; len], offset).is_ok();
+    for _ in 0..3 {
+        assert!(reads(0, 4_096 + 512) && reads(4_096 + 1_024, 4_096));
+        assert!(!reads(4_096 + 512, 1) && !reads(4_096 + 1_023, 1) && !reads(0, 16_384));
+    }
+    disk.set_plan(FaultPlan::default());
+    assert!(reads(0, 16_384));
+}
+
+#[test]
+fn a_file_system_may_not_take_direct_writes() {
+    let (disk, _) = disk_with_blocks(1);
+    disk.refuse_direct(true);
+    for disk in [disk.clone(), disk.image(2)] {
+        let opened = disk.open(Path::new("a"), OpenMode::DirectSync);
+        assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::Unsupported);
+        assert!(disk.open(Path::new("a"), OpenMode::Write).is_ok());
+    }
 }
