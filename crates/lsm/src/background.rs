@@ -21,6 +21,7 @@ use crate::jobs::{ManualJob, WorkKind};
 use crate::key::SeqNo;
 use crate::keyspaces::OpenKeyspace;
 use crate::manifest::{LEVELS, Version};
+use crate::plant::{Pause, Plant, is_planted, pause};
 use crate::range_tombstone::RangeTombstones;
 use crate::rate::Urgency;
 use crate::sstable::{TableOptions, TableOwner};
@@ -35,7 +36,14 @@ const OUTPUT_BUFFERS: usize = 4 << 20;
 impl Store {
     /// Writes out the memtables of a keyspace that are sealed now, as tables of L0.
     pub(crate) fn flush_keyspace(&self, keyspace: &OpenKeyspace) -> Result<()> {
+        let early = is_planted(Plant::MomentsBeforeInputs).then(|| {
+            let moments = self.moments();
+            pause(Pause::Flush);
+            moments
+        });
+        // ORDER: the inputs first: then each of them is older than any moment that `moments` may miss.
         let view = keyspace.view_owned();
+        pause(Pause::Flush);
         let memtables = &self.jobs.flushable(&view.sealed);
         if memtables.is_empty() {
             return Ok(());
@@ -43,7 +51,7 @@ impl Store {
         let memtables_only: Vec<_> = memtables.iter().map(|one| Arc::clone(&one.table)).collect();
         let flush = Flush {
             memtables: &memtables_only,
-            snapshots: self.moments(),
+            snapshots: early.unwrap_or_else(|| self.moments()),
             expiry_filter: keyspace.options.expiry_filter.clone(),
             now: self.clock.wall(),
             cuts: Cuts::at(u64::MAX, []),
@@ -212,10 +220,19 @@ impl Store {
     }
 
     /// The moments that readers see, or may come to see: every snapshot, and what is published now.
+    /// Asked once the inputs are decided on: a snapshot taken later sees the newest change of each key
+    /// in them, which is kept.
     fn moments(&self) -> Vec<SeqNo> {
-        // ORDER: published first: a snapshot taken in between is then newer, or in the list.
-        let published = self.commit.published();
-        let mut moments = self.snapshots.seqs();
+        let (published, mut moments) = if is_planted(Plant::PublishedAfterSnapshots) {
+            let listed = self.snapshots.seqs();
+            pause(Pause::Moments);
+            (self.commit.published(), listed)
+        } else {
+            // Published first: a snapshot taken in between is then newer, or in the list.
+            let published = self.commit.published();
+            pause(Pause::Moments);
+            (published, self.snapshots.seqs())
+        };
         if let Err(at) = moments.binary_search(&published) {
             moments.insert(at, published);
         }

@@ -23,6 +23,7 @@ use crate::keyspaces::OpenKeyspace;
 use crate::locks::lock;
 use crate::manifest::{Edit, Manifest, Table, Version};
 use crate::options::KeyspaceOptions;
+use crate::plant::{Plant, is_planted};
 use crate::sstable::TableMeta;
 use crate::store::Store;
 use crate::view::{LoggedMemtable, View};
@@ -93,7 +94,9 @@ impl Store {
         made: Vec<TableMeta>,
     ) -> Result<()> {
         // INVARIANT install-5.
-        self.sync_log()?;
+        if !is_planted(Plant::FlushBeforeLogSync) {
+            self.sync_log()?;
+        }
         let last_seq = memtables
             .iter()
             .filter_map(|memtable| memtable.table.last_seq())

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::iter::{self, Iter, LevelCursor, MergeCursor};
 use crate::key::{Kind, SeqNo, split_deadline};
 use crate::keyspaces::OpenKeyspace;
+use crate::plant::{Pause, Plant, is_planted, pause};
 use crate::range_tombstone::RangeTombstones;
 use crate::slice::Slice;
 use crate::snapshot::Snapshot;
@@ -81,8 +82,7 @@ impl Store {
     ) -> Result<Option<Found>> {
         keyspace.check_alive()?;
         self.counters.gets.add(1);
-        let view = keyspace.view();
-        let at = self.moment(options)?;
+        let (view, at) = self.view_at(|| keyspace.view(), options)?;
         match self.newest_change(&view, key, at, options)? {
             Some(change) => self.shown(change, options.tier),
             None => Ok(None),
@@ -100,9 +100,8 @@ impl Store {
             return keys.iter().map(|_| Err(error.clone())).collect();
         }
         self.counters.gets.add(keys.len() as u64);
-        let view = keyspace.view_owned();
-        let at = match self.moment(options) {
-            Ok(at) => at,
+        let (view, at) = match self.view_at(|| keyspace.view_owned(), options) {
+            Ok(found) => found,
             Err(error) => return keys.iter().map(|_| Err(error.clone())).collect(),
         };
         let memory = ReadOptions {
@@ -142,8 +141,7 @@ impl Store {
     ) -> Result<Iter> {
         keyspace.check_alive()?;
         check_order(lower, upper)?;
-        let view = keyspace.view_owned();
-        let at = self.moment(options)?;
+        let (view, at) = self.view_at(|| keyspace.view_owned(), options)?;
         let block_read = options.block_read();
         let mut sources: Vec<Box<dyn Cursor>> = Vec::new();
         let mut tombstones: Vec<Arc<RangeTombstones>> = Vec::new();
@@ -179,7 +177,23 @@ impl Store {
         Ok(Iter::new(MergeCursor::new(sources), seen, Box::new(pins)))
     }
 
-    /// INVARIANT read-1: asked after the view was loaded.
+    /// What a read looks into, and as of when. INVARIANT read-1: in this order.
+    #[inline]
+    fn view_at<V>(
+        &self,
+        load: impl FnOnce() -> V,
+        options: &ReadOptions<'_>,
+    ) -> Result<(V, SeqNo)> {
+        if is_planted(Plant::MomentBeforeView) {
+            let at = self.moment(options)?;
+            pause(Pause::Read);
+            return Ok((load(), at));
+        }
+        let view = load();
+        pause(Pause::Read);
+        Ok((view, self.moment(options)?))
+    }
+
     fn moment(&self, options: &ReadOptions<'_>) -> Result<SeqNo> {
         match options.snapshot {
             None => Ok(self.commit.published()),

@@ -24,6 +24,7 @@ use crate::keyspaces::{Keyspaces, OpenKeyspace};
 use crate::locks::lock;
 use crate::manifest::{Edit, Manifest, ObsoleteFiles};
 use crate::options::{Durability, Options};
+use crate::plant::{Pause, Plant, is_planted, pause};
 use crate::pressure::Pressure;
 use crate::rate::RateLimiter;
 use crate::snapshot::SnapshotList;
@@ -470,7 +471,19 @@ impl Store {
 
     /// The oldest log that some memtable needs, but for those in `flushed`.
     pub(crate) fn first_needed_log(&self, flushed: &[Arc<LoggedMemtable>]) -> FileNumber {
+        if is_planted(Plant::CurrentLogAfterMemtables) {
+            let needed = self.first_log_in_memtables(flushed);
+            pause(Pause::NeededLog);
+            let current = self.current_log();
+            return needed.map_or(current, |first| first.min(current));
+        }
         let current = self.current_log();
+        pause(Pause::NeededLog);
+        let needed = self.first_log_in_memtables(flushed);
+        needed.map_or(current, |first| first.min(current))
+    }
+
+    fn first_log_in_memtables(&self, flushed: &[Arc<LoggedMemtable>]) -> Option<FileNumber> {
         let keyspaces = self.keyspaces.all();
         let needed = keyspaces.values().filter_map(|keyspace| {
             let view = keyspace.view();
@@ -479,7 +492,7 @@ impl Store {
                 .filter(|memtable| !flushed.iter().any(|flushed| Arc::ptr_eq(flushed, memtable)));
             waiting.filter_map(|memtable| memtable.first_log()).min()
         });
-        needed.min().map_or(current, |first| first.min(current))
+        needed.min()
     }
 
     /// Makes every write that the log has durable.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::compaction::plan::{CompactionKind, CompactionPlan, Span};
 use crate::compaction::policy::Picker;
 use crate::manifest::Table;
+use crate::plant::{Plant, is_planted};
 
 /// Compacting L0 within itself pays from this many sublevels on.
 const INTRA_DEPTH_MIN: usize = 3;
@@ -61,7 +62,9 @@ impl<'a> Picker<'a> {
         for run in self.version.sublevels()[..top].iter().rev() {
             let older = run.overlapping(span.start, span.end);
             taken.extend(older);
-            span = Span::of_all(older).map_or(span, |older| older.union(span));
+            if !is_planted(Plant::OlderLeftInL0) {
+                span = Span::of_all(older).map_or(span, |older| older.union(span));
+            }
         }
         let free = taken.iter().all(|table| !self.running.is_busy(table));
         free.then_some(taken)
