@@ -10,6 +10,9 @@ mod oracle;
 use oracle::coverage::Coverage;
 use oracle::schedule::Schedule;
 
+/// From so many schedules on, every rare state must have been reached.
+const LONG_RUN: u64 = 5000;
+
 fn from_env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().expect("a number"))
@@ -42,6 +45,9 @@ fn random_schedules_keep_every_promise() {
     }
     println!("{count} schedules from seed {first}:\n{coverage}");
     assert!(violations.is_empty(), "seeds {violations:?}");
+    if count >= LONG_RUN {
+        assert_eq!(coverage.missing(), [""; 0], "never reached");
+    }
 }
 
 #[test]

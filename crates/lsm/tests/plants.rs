@@ -56,6 +56,8 @@ fn every_planted_defect_is_found() {
         (Plant::TombstoneForgotten, 5000),
         (Plant::ReplayedNotRewritten, 2000),
         (Plant::ExpiryNotNoted, 5000),
+        (Plant::FlushBeforeLogSync, 3000),
+        (Plant::OlderLeftInL0, 1000),
     ] {
         plant(Some(defect));
         must_find(&format!("{defect:?}"), &none, budget);

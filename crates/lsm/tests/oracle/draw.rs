@@ -43,36 +43,62 @@ pub struct Data {
     keys: u64,
     value_len_max: u64,
     values_made: u64,
+    /// Where the keys of now are, if not everywhere: tables then overlap some others, not all.
+    window: Option<Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    begin: u64,
+    len: u64,
+    /// Values until it moves.
+    stay: u64,
+    /// How likely a key is elsewhere.
+    elsewhere: f64,
 }
 
 impl Data {
     pub fn new(random: &SeededRandom, keys_max: u64) -> Self {
+        let keys = 4 + random.below(keys_max);
+        let window = random.chance(0.5).then(|| Window {
+            begin: 0,
+            len: 2 + random.below(keys / 3),
+            stay: *random.pick(&[2, 5, 20]),
+            elsewhere: *random.pick(&[0.0, 0.0, 0.1]),
+        });
         Self {
-            keys: 4 + random.below(keys_max),
+            keys,
             value_len_max: *random.pick(&[16, 100, 1000, 4000]),
             values_made: 0,
+            window,
         }
     }
 
     pub fn key(&self, random: &SeededRandom) -> Vec<u8> {
-        let n = random.below(self.keys);
+        let n = match &self.window {
+            Some(window) if !random.chance(window.elsewhere) => {
+                return plain_key(window.begin + random.below(window.len));
+            }
+            _ => random.below(self.keys),
+        };
         // Keys that are prefixes of others, and an empty one.
         match n % 16 {
             0 if n == 0 => Vec::new(),
             1 => format!("k{:03}", n / 2).into_bytes(),
             2 => format!("k{:03}\0", n / 2).into_bytes(),
             3 => vec![0xff; usize::try_from(n % 7).expect("it is below 7")],
-            _ => format!("key-{n:05}").into_bytes(),
+            _ => plain_key(n),
         }
     }
 
     /// A range of keys, mostly a short one; never an empty one.
     pub fn range(&self, random: &SeededRandom) -> (Vec<u8>, Vec<u8>) {
         let (a, b) = if random.chance(0.7) {
-            let from = random.below(self.keys);
-            let to = from + 1 + random.below(8);
-            let key = |n: u64| format!("key-{n:05}").into_bytes();
-            (key(from), key(to))
+            let from = match &self.window {
+                Some(window) => window.begin + random.below(window.len),
+                None => random.below(self.keys),
+            };
+            (plain_key(from), plain_key(from + 1 + random.below(8)))
         } else {
             (self.key(random), self.key(random))
         };
@@ -86,6 +112,16 @@ impl Data {
     /// A value that was never given before.
     pub fn value(&mut self, random: &SeededRandom) -> Arc<[u8]> {
         self.values_made += 1;
+        if let Some(window) = &mut self.window
+            && self.values_made.is_multiple_of(window.stay)
+        {
+            // Mostly it slides: a table then overlaps the one before, and not the one before that.
+            window.begin = if random.chance(0.7) {
+                (window.begin + 1 + random.below(window.len)) % self.keys
+            } else {
+                random.below(self.keys)
+            };
+        }
         let mut value = format!("v{}-", self.values_made).into_bytes();
         let len = value.len() + random.index(usize::try_from(self.value_len_max).expect("small"));
         if random.chance(0.5) {
@@ -118,6 +154,10 @@ impl Data {
     }
 }
 
+fn plain_key(n: u64) -> Vec<u8> {
+    format!("key-{n:05}").into_bytes()
+}
+
 /// Calls that fail, once or from then on.
 pub fn failures(random: &SeededRandom) -> FaultPlan {
     let classes = [
@@ -133,10 +173,19 @@ pub fn failures(random: &SeededRandom) -> FaultPlan {
         Class::Only(Operation::Create),
         Class::Only(Operation::SyncDir),
         Class::Only(Operation::Rename),
+        Class::Only(Operation::Open),
     ];
     let failure = |_| {
         let on = *random.pick(&classes);
-        let fault = *random.pick(&[Fault::Io, Fault::NoSpace]);
+        let fault = match on {
+            Class::Names | Class::Only(Operation::Create | Operation::Open) => *random.pick(&[
+                Fault::Io,
+                Fault::NoSpace,
+                Fault::Denied,
+                Fault::TooManyFiles,
+            ]),
+            _ => *random.pick(&[Fault::Io, Fault::NoSpace]),
+        };
         let nth = skewed(random, 100);
         let failure = if random.chance(0.6) {
             Failure::once(on, nth, fault)

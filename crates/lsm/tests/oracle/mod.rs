@@ -13,6 +13,8 @@
 
 pub mod coverage;
 pub mod draw;
+pub mod habits;
+pub mod interlude;
 pub mod model;
 pub mod schedule;
 pub mod steps;

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ringwood_env::FaultPlan;
-use ringwood_env::faulty::Operation;
+use ringwood_env::faulty::{BadSector, Operation};
 
 use super::coverage::Coverage;
 use super::draw;
@@ -115,7 +115,7 @@ fn one_life(world: &mut World, n: u64) -> Kept {
 fn lives(world: &mut World) -> Kept {
     world.open(Restart::Power)?;
     for _ in 0..1 + world.random.below(4) {
-        let ops = draw::skewed(&world.random, 150);
+        let ops = draw::skewed(&world.random, 150) * world.habits.endurance;
         live(world, ops)?;
         end(world)?;
     }
@@ -135,7 +135,7 @@ fn power_cut_twice(world: &mut World) -> Kept {
 
 /// Works until the store is down, or has done enough.
 fn live(world: &mut World, ops: u64) -> Kept {
-    let fault = world.random.below(10);
+    let fault = world.random.below(11);
     let disk_fills = fault == 9;
     match fault {
         0..6 => {
@@ -151,6 +151,7 @@ fn live(world: &mut World, ops: u64) -> Kept {
             world.plan(plan);
         }
         9 => fill_disk(world),
+        10 => spoil_a_sector(world),
         _ => {}
     }
     for _ in 0..ops {
@@ -177,6 +178,24 @@ fn fill_disk(world: &mut World) {
     world.disk.set_capacity(Some(huge - free + left));
     world.faults_planned = true;
     world.say(format!("{left} bytes are left on the disk"));
+}
+
+/// A sector of some table cannot be read for the rest of this life.
+fn spoil_a_sector(world: &mut World) {
+    let is_table = |path: &String| path.starts_with("store/") && path.ends_with(".sst");
+    let tables: Vec<_> = world.disk.paths().into_iter().filter(is_table).collect();
+    if tables.is_empty() {
+        return;
+    }
+    let path = world.random.pick(&tables).clone();
+    let len = world.disk.read_file(&path).map_or(0, |bytes| bytes.len());
+    let offset = world.random.below(1 + len as u64);
+    world.say(format!("a sector of {path} is bad, at {offset}"));
+    world.plan(FaultPlan {
+        bad_sectors: vec![BadSector { path, offset }],
+        ..FaultPlan::default()
+    });
+    world.coverage.note("lives with a bad sector");
 }
 
 /// E4: writes resume by themselves.

@@ -4,14 +4,43 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringwood_lsm::{Durability, Error, ReadOptions, Update};
+use ringwood_lsm::{Durability, Error, ReadOptions, ReadTier, Update};
 
 use super::draw;
+use super::interlude::{Done, Part};
 use super::model::{Change, ChangeKind, Write};
 use super::world::{Doubt, HeldIter, Kept, Violation, World, violation};
 
 /// A key's number that a walk came by, with its value.
 type Walked = (u64, Option<Vec<u8>>);
+
+type Letter = fn(&mut World) -> Kept;
+
+/// What is done, and how often among a thousand times if a seed does not like it more or less.
+pub const ALPHABET: [(u64, Letter); 22] = [
+    (420, World::write),
+    (80, World::submit),
+    (20, World::update),
+    (80, World::run_a_job),
+    (15, World::hold_a_job),
+    (25, World::run_all_jobs),
+    (15, World::flush),
+    (12, World::compact),
+    (13, World::sync),
+    (100, World::get),
+    (10, World::multi_get),
+    (40, World::take_snapshot),
+    (20, World::read_snapshot),
+    (20, World::drop_snapshot),
+    (30, World::make_iter),
+    (50, World::walk_iter),
+    (15, |world| world.check_all(None)),
+    (20, World::move_clock),
+    (4, World::create_keyspace),
+    (3, World::drop_keyspace),
+    (4, World::checkpoint),
+    (4, World::drop_iters),
+];
 
 impl World {
     /// Does one thing, drawn at random, and checks what it shows.
@@ -19,30 +48,12 @@ impl World {
         if self.spaces.is_empty() {
             return self.create_keyspace();
         }
-        match self.random.below(1000) {
-            0..420 => self.write(),
-            420..500 => self.submit(),
-            500..520 => self.update(),
-            520..600 => self.run_a_job(),
-            600..615 => self.hold_a_job(),
-            615..640 => self.run_all_jobs(),
-            640..655 => self.flush(),
-            655..667 => self.compact(),
-            667..680 => self.sync(),
-            680..780 => self.get(),
-            780..790 => self.multi_get(),
-            790..830 => self.take_snapshot(),
-            830..850 => self.read_snapshot(),
-            850..870 => self.drop_snapshot(),
-            870..900 => self.make_iter(),
-            900..950 => self.walk_iter(),
-            950..965 => self.check_all(None),
-            965..985 => self.move_clock(),
-            985..989 => self.create_keyspace(),
-            989..992 => self.drop_keyspace(),
-            992..996 => self.checkpoint(),
-            _ => self.drop_iters(),
-        }?;
+        if self.spaces.len() < self.habits.spaces_min && !self.is_down() && self.random.chance(0.3)
+        {
+            return self.create_keyspace();
+        }
+        let letter = self.habits.letter(&self.random);
+        ALPHABET[letter].1(self)?;
         self.poll()
     }
 
@@ -63,7 +74,7 @@ impl World {
         } else {
             draw::skewed(&self.random, 12)
         };
-        let durability = if self.random.chance(0.3) {
+        let durability = if self.random.chance(self.habits.synced) {
             Durability::Synced
         } else {
             Durability::Buffered
@@ -182,7 +193,9 @@ impl World {
         self.say(format!("run: {what}"));
         let compacts = what.starts_with("compact");
         let flushes = what.starts_with("flush");
+        self.plan_interlude();
         let ran = self.db().run(job);
+        self.note_interlude()?;
         let crashed = ran.is_err() && self.disk.is_crashed();
         self.coverage
             .note_if(crashed && compacts, "crashes in a compaction");
@@ -194,6 +207,68 @@ impl World {
         );
         self.poll()?;
         self.allow("job", ran).map(drop)
+    }
+
+    /// Now and then something else is done in the middle of the job that comes.
+    fn plan_interlude(&mut self) {
+        if self.spaces.is_empty() || !self.random.chance(self.habits.interludes) {
+            return;
+        }
+        let mut parts = Vec::new();
+        for _ in 0..1 + self.random.below(4) {
+            parts.push(match self.random.below(10) {
+                0..6 => {
+                    let write = self.draw_write();
+                    let batch = write.batch(self.db());
+                    Part::Write(write, batch)
+                }
+                6 | 7 => Part::TakeSnapshot,
+                8 => Part::Sync,
+                _ => Part::Job,
+            });
+        }
+        self.interlude.plan(self.db().clone(), parts);
+    }
+
+    /// Notes what was done in the middle of a job.
+    fn note_interlude(&mut self) -> Kept {
+        let done = self.interlude.end();
+        if !done.is_empty() {
+            // What was queued before was written before.
+            self.poll()?;
+        }
+        for done in done {
+            match done {
+                Done::Wrote(write, told) => {
+                    self.say(format!(
+                        "  meanwhile: write {:?} {}",
+                        write.durability,
+                        summary(&write)
+                    ));
+                    self.coverage.note("writes in the middle of a job");
+                    self.note(write, told)?;
+                }
+                Done::Took(snapshot) => {
+                    self.say("  meanwhile: take a snapshot");
+                    self.coverage.note("snapshots taken in the middle of a job");
+                    let state = self.history.visible.clone();
+                    self.snapshots.push((snapshot, state));
+                }
+                Done::Synced(synced) => {
+                    self.say("  meanwhile: sync");
+                    if self.allow("sync", synced)?.is_some() {
+                        self.coverage.note("syncs in the middle of a job");
+                        self.history.all_durable();
+                    }
+                }
+                Done::Ran(what, ran) => {
+                    self.say(format!("  meanwhile: run {what}"));
+                    self.coverage.note("jobs in the middle of a job");
+                    self.allow("job", ran)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Runs jobs until there are none, or one fails.
@@ -256,9 +331,18 @@ impl World {
         let snapshot = (held > 0 && self.random.chance(0.3)).then(|| self.random.index(held));
         let options = ReadOptions {
             snapshot: snapshot.map(|at| &self.snapshots[at].0),
+            tier: self.habits.tier(&self.random),
             ..ReadOptions::default()
         };
+        let tier = options.tier;
         let found = self.space(&name).get_with(&key, &options);
+        if tier == ReadTier::Memory {
+            if matches!(found, Err(Error::WouldBlock)) {
+                self.coverage.note("reads in memory that would have waited");
+                return Ok(());
+            }
+            self.coverage.note("reads in memory that were answered");
+        }
         let state = snapshot.map_or(&self.history.visible, |at| &self.snapshots[at].1);
         let now = self.db().now();
         let expected = state.get(space, &key, now).cloned();
@@ -427,7 +511,8 @@ impl World {
         self.directories_made += 1;
         let name = format!("space-{}", self.directories_made);
         self.say(format!("create {name}"));
-        let options = draw::keyspace_options(&self.random);
+        let mut options = draw::keyspace_options(&self.random);
+        options.expiry_filter = self.options.expiry_filters.get(&name).cloned();
         let created = self.db().create_keyspace(&name, options);
         if created.is_err() && self.doubt.is_none() && self.is_down() {
             self.doubt = Some(Doubt {

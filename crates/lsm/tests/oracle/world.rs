@@ -14,6 +14,8 @@ use ringwood_lsm::{
 
 use super::coverage::Coverage;
 use super::draw::{self, Data};
+use super::habits::Habits;
+use super::interlude::{self, Interlude};
 use super::model::{History, Map, Restart, State, Write};
 
 pub const ALL: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Unbounded, Bound::Unbounded);
@@ -53,11 +55,15 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub options: Options,
     pub data: Data,
+    pub habits: Habits,
+    pub interlude: Interlude,
     pub coverage: Coverage,
     /// A defect of the disk, there all the time.
     pub plant: FaultPlan,
     /// Whether calls may fail without the power failing.
     pub faults_planned: bool,
+    /// Whether a sector is bad.
+    pub is_spoilt: bool,
 
     pub db: Option<Db>,
     pub spaces: BTreeMap<String, u32>,
@@ -80,10 +86,12 @@ impl World {
     pub fn new(seed: u64, keys_max: u64, plant: FaultPlan) -> Self {
         let random = SeededRandom::new(seed);
         let disk = FaultyDisk::new(random.below(u64::MAX));
-        disk.set_plan(plant.clone());
+        let interlude = Interlude::default();
+        interlude.attach(&disk);
         let clock = Arc::new(ManualClock::new(1_700_000_000_000));
-        let memtable_len = *random.pick(&[1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10]);
-        let options = Options {
+        let memtable_len =
+            *random.pick(&[1 << 10, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10]);
+        let mut options = Options {
             memory_budget: *random.pick(&[1 << 20, 8 << 20]),
             memtable_len: Some(memtable_len),
             log_segment_len: *random.pick(&[16 << 10, 16 << 10, 32 << 10, 64 << 10]),
@@ -95,15 +103,23 @@ impl World {
             random: Arc::new(random.fork()),
             ..Options::new("store")
         };
-        Self {
+        let habits = Habits::new(&random);
+        disk.refuse_direct(habits.refuses_direct);
+        options.expiry_filters = habits.expiry_filters();
+        let mut coverage = Coverage::default();
+        coverage.note_if(habits.refuses_direct, "disks that refuse direct writes");
+        let world = Self {
             data: Data::new(&random, keys_max),
             random,
             disk,
             clock,
             options,
-            coverage: Coverage::default(),
+            habits,
+            interlude,
+            coverage,
             plant,
             faults_planned: false,
+            is_spoilt: false,
             db: None,
             spaces: BTreeMap::new(),
             doubt: None,
@@ -117,7 +133,9 @@ impl World {
             durable_now: 0,
             last_now: 0,
             log: Vec::new(),
-        }
+        };
+        world.plan_disk(FaultPlan::default());
+        world
     }
 
     pub fn db(&self) -> &Db {
@@ -131,8 +149,14 @@ impl World {
 
     /// Plans faults, on top of the planted one.
     pub fn plan(&mut self, plan: FaultPlan) {
-        self.faults_planned = !plan.failures.is_empty();
+        self.is_spoilt = !plan.bad_sectors.is_empty();
+        self.faults_planned = !plan.failures.is_empty() || self.is_spoilt;
+        self.plan_disk(plan);
+    }
+
+    fn plan_disk(&self, plan: FaultPlan) {
         self.disk.set_plan(FaultPlan {
+            delays: interlude::delays(),
             ignore_sync_of: self.plant.ignore_sync_of.clone(),
             ignore_sync_dir: self.plant.ignore_sync_dir,
             ..plan
@@ -172,8 +196,17 @@ impl World {
         if is_damage || !(self.disk.is_crashed() || self.faults_planned) {
             return violation(format!("E4: {what} failed for no good reason: {error}"));
         }
+        let cause = match error {
+            Error::Io { source, .. } => source.raw_os_error().and_then(counted_as),
+            _ => None,
+        };
         self.coverage
             .note_if(!self.disk.is_crashed(), "calls failed with I/O errors");
+        if let Some(what) = cause {
+            self.coverage.note(what);
+            self.coverage
+                .note_if(self.is_spoilt, "reads of a bad sector");
+        }
         Ok(())
     }
 
@@ -185,6 +218,7 @@ impl World {
             // The old process closes its store on a disk that nobody looks at any more.
             self.disk = self.disk.image(seed);
             self.options.disk = Arc::new(self.disk.clone());
+            self.interlude.attach(&self.disk);
         }
         self.forget_handles();
         if restart == Restart::Power {
@@ -240,6 +274,8 @@ impl World {
         let recycled = self.disk.trace().iter().any(is_recycling);
         self.coverage
             .note_if(recycled, "restarts soon after a log segment was recycled");
+        let asked = self.habits.times_filter_was_asked();
+        self.coverage.add("times an expiry filter was asked", asked);
         let Some(db) = &self.db else { return };
         let statistics = db.statistics();
         let coverage = &mut self.coverage;
@@ -542,6 +578,19 @@ impl World {
             }
         }
         self.history.note(write, told).map_err(Violation)
+    }
+}
+
+/// What of an operating system's errors is counted.
+fn counted_as(code: i32) -> Option<&'static str> {
+    const EIO: i32 = 5;
+    const EACCES: i32 = 13;
+    const EMFILE: i32 = 24;
+    match code {
+        EIO => Some("calls failed with EIO"),
+        EACCES => Some("calls failed with EACCES"),
+        EMFILE => Some("calls failed with EMFILE"),
+        _ => None,
     }
 }
 
