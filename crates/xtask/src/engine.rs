@@ -27,6 +27,17 @@ pub(crate) struct Flip {
     stride: usize,
 }
 
+/// `cargo xtask power`.
+#[derive(clap::Args)]
+pub(crate) struct Power {
+    /// Stores, each with several cuts.
+    #[arg(long, default_value_t = 600)]
+    stores: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+}
+
 /// `cargo xtask threads`.
 #[derive(clap::Args)]
 pub(crate) struct Threads {
@@ -39,8 +50,9 @@ pub(crate) struct Threads {
 }
 
 pub(crate) fn crash(root: &Path, arguments: &Crash) -> Result<()> {
-    let tests = ["--test", "crash", "--test", "model", "--test", "plants"];
-    let what = [&["--features", "plant"], &tests[..]].concat();
+    let tests = ["crash", "model", "plants", "orders"];
+    let tests = tests.iter().flat_map(|name| ["--test", name]);
+    let what: Vec<_> = ["--features", "plant"].into_iter().chain(tests).collect();
     let variables = [
         ("RINGWOOD_CRASH_SCHEDULES", arguments.schedules.to_string()),
         ("RINGWOOD_CRASH_FIRST", arguments.first.to_string()),
@@ -52,6 +64,14 @@ pub(crate) fn crash(root: &Path, arguments: &Crash) -> Result<()> {
 pub(crate) fn flip(root: &Path, arguments: &Flip) -> Result<()> {
     let variables = [("RINGWOOD_FLIP_STRIDE", arguments.stride.to_string())];
     test(root, &["--release", "--test", "damage"], &variables)
+}
+
+pub(crate) fn power(root: &Path, arguments: &Power) -> Result<()> {
+    let variables = [
+        ("RINGWOOD_POWER_STORES", arguments.stores.to_string()),
+        ("RINGWOOD_POWER_FIRST", arguments.first.to_string()),
+    ];
+    test(root, &["--test", "power"], &variables)
 }
 
 pub(crate) fn threads(root: &Path, arguments: &Threads) -> Result<()> {

@@ -12,6 +12,7 @@ mod engine;
 mod idle_test;
 mod kill_test;
 mod load;
+mod mutants;
 mod process;
 mod server;
 mod start_test;
@@ -41,8 +42,12 @@ enum Chore {
     Crash(engine::Crash),
     /// Change every byte of every kind of file, one at a time, and read the store.
     Flip(engine::Flip),
+    /// Cut the power under many threads, and look what is left.
+    Power(engine::Power),
     /// Work on one store from many threads, and compare it with models.
     Threads(engine::Threads),
+    /// Change the code that must be right, one change at a time, and see which ones no test notices.
+    Mutants(mutants::Mutants),
     /// Run consensus in simulated worlds, and every choice of small ones, with its planted defects.
     Consensus(consensus::Arguments),
     /// Import a real directory tree while the server is killed again and again.
@@ -71,7 +76,9 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Test => suite::run(&root()),
         Chore::Crash(arguments) => engine::crash(&root(), &arguments),
         Chore::Flip(arguments) => engine::flip(&root(), &arguments),
+        Chore::Power(arguments) => engine::power(&root(), &arguments),
         Chore::Threads(arguments) => engine::threads(&root(), &arguments),
+        Chore::Mutants(arguments) => mutants::run(&root(), &arguments),
         Chore::Consensus(arguments) => consensus::run(&root(), &arguments),
         Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
         Chore::StartTest(arguments) => start_test::run(&root(), &arguments),
