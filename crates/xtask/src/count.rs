@@ -121,6 +121,7 @@ fn profile(server: &Path, who: &str, load: &str, requests: u32) -> Result<Totals
         .arg(format!("--callgrind-out-file={}", path.display()))
         .arg(server)
         .args([who, load, &requests.to_string()])
+        .env("TMPDIR", directory.path())
         .stdout(Stdio::null())
         .status()
         .context("valgrind does not start")?;
