@@ -23,6 +23,7 @@ mod status;
 mod transfer;
 mod units;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -139,7 +140,10 @@ fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Config(command) => command.run(output),
         Command::Completions { shell } => {
             let mut command = Arguments::command();
-            clap_complete::generate(shell, &mut command, "ringwood", &mut std::io::stdout());
+            // Into memory first: the generator panics where stdout is closed early.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "ringwood", &mut script);
+            std::io::stdout().write_all(&script)?;
             Ok(Outcome::Done)
         }
     }

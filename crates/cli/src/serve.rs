@@ -1,6 +1,7 @@
 //! `dev` and `serve`: one node behind HTTP, until it is told to stop.
 
 use std::future::Future;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -95,7 +96,11 @@ fn start_log(config: &Config) -> Result<()> {
         .with_context(|| format!("log.filter {:?}", config.log_filter))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_ansi(
+            io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
+        )
+        .with_writer(io::stderr);
     match config.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

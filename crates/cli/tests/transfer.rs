@@ -257,6 +257,33 @@ fn lines_keep_their_deadlines_and_types() {
         &["import", "ndjson"],
         b"{\"key\":\"z\",\"value\":\"eA==\"}\nnonsense\n",
     );
-    assert_eq!(broken.code, 1);
-    assert!(broken.err.contains("line 2 is no item"), "{broken:?}");
+    assert_eq!(broken.code, 6);
+    assert!(
+        broken.err.contains("line 2: is no item") && broken.err.contains("1 done"),
+        "{broken:?}"
+    );
+}
+
+#[test]
+fn all_lines_before_a_bad_one_are_stored_and_a_mended_file_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&directory.path().join("data"));
+    let path = |name: &str| directory.path().join(name);
+    let line = |at: usize| format!("{{\"key\":\"k{at}\",\"value\":\"eA==\"}}\n");
+    let before: String = (0..10).map(line).collect();
+    let import = |text: String| {
+        fs::write(path("lines"), text).unwrap();
+        run(server
+            .command(&["-o", "json", "import", "ndjson", "--journal"])
+            .args([path("journal"), path("lines")]))
+    };
+    let broken = import(format!("{before}nonsense\n{}", line(11)));
+    assert_eq!((broken.code, &broken.json()["done"]), (6, &10.into()));
+    assert_eq!(server.run(&["get", "k9"]).out, "x");
+    assert_eq!(server.run(&["get", "k11"]).code, 3);
+    let mended = import(format!("{before}{}{}", line(10), line(11)));
+    let summary = mended.json();
+    assert_eq!((mended.code, &summary["done"]), (0, &2.into()));
+    assert_eq!(summary["done_before"], 10);
+    assert_eq!(server.run(&["get", "k11"]).out, "x");
 }

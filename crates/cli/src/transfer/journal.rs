@@ -146,6 +146,14 @@ pub(crate) struct Place {
     pub(crate) items: u64,
 }
 
+impl Place {
+    /// Goes past a line of so many bytes.
+    pub(crate) fn pass(&mut self, bytes: usize) {
+        self.items += 1;
+        self.offset += bytes as u64;
+    }
+}
+
 /// Keeps a [`Place`] in a file.
 #[derive(Debug)]
 pub(crate) struct Position {

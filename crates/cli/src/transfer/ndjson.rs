@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -65,6 +65,17 @@ pub(crate) struct ExportNdjson {
     patience: PatienceArgs,
 }
 
+const BAD_LINE: &str = "is no item: it needs key or key64, and value in base64 (or with \"encoding\":\"utf8\"); all before it is imported, nothing from it on";
+
+/// The next lines, spread over the threads that send them.
+struct Window {
+    lanes: Vec<Lane>,
+    /// Lines read.
+    count: usize,
+    /// The number of the line that ended it and is no item; the place stands before it.
+    bad_line: Option<u64>,
+}
+
 /// What one thread sends, in order.
 #[derive(Default)]
 struct Lane {
@@ -92,10 +103,19 @@ impl ImportNdjson {
         let mut summary = Summary::start(format, "items");
         summary.done_before = place.items;
         loop {
-            let (lanes, read) = self.read_window(&mut *input, &mut place, &mut summary)?;
-            send_window(client, &patience, lanes, &mut summary)?;
+            let window = self.read_window(&mut *input, &mut place, &mut summary)?;
+            if let Err(error) = send_window(client, &patience, window.lanes, &mut summary) {
+                // What was stored before is told all the same.
+                summary.finish(format, patience.retries())?;
+                return Err(error.into());
+            }
+            // ORDER: what stands before a bad line is stored, and known to be, before it is told.
             position.save(&place)?;
-            if read == 0 {
+            if let Some(number) = window.bad_line {
+                summary.skip(format!("line {number}"), BAD_LINE.into());
+                return summary.finish(format, patience.retries());
+            }
+            if window.count == 0 {
                 break;
             }
         }
@@ -123,11 +143,11 @@ impl ImportNdjson {
         input: &mut dyn BufRead,
         place: &mut Place,
         summary: &mut Summary,
-    ) -> Result<(Vec<Lane>, usize)> {
+    ) -> Result<Window> {
         let mut lanes: Vec<_> = (0..self.concurrency.max(1))
             .map(|_| Lane::default())
             .collect();
-        let (mut bytes, mut count, mut line) = (0, 0, Vec::new());
+        let (mut bytes, mut count, mut line, mut bad_line) = (0, 0, Vec::new(), None);
         let now = now_ms();
         while bytes < WINDOW_BYTES && count < WINDOW_ITEMS {
             line.clear();
@@ -135,21 +155,20 @@ impl ImportNdjson {
             if read == 0 {
                 break;
             }
-            place.items += 1;
-            place.offset += read as u64;
-            (bytes, count) = (bytes + read, count + 1);
             if line.iter().all(u8::is_ascii_whitespace) {
+                place.pass(read);
+                (bytes, count) = (bytes + read, count + 1);
                 continue;
             }
             let item = serde_json::from_slice::<Item>(&line).ok();
             let sound =
                 item.and_then(|item| Some((item.key_bytes()?, item.value_bytes()?.len(), item)));
             let Some((key, len, item)) = sound else {
-                bail!(
-                    "line {} is no item: it needs key or key64, and value in base64 (or with \"encoding\":\"utf8\"); what stands before it is imported",
-                    place.items
-                );
+                bad_line = Some(place.items + 1);
+                break;
             };
+            place.pass(read);
+            (bytes, count) = (bytes + read, count + 1);
             match to_put(&item, now) {
                 None => summary.skip(printable(&key), "has expired".into()),
                 Some(put) => {
@@ -159,7 +178,11 @@ impl ImportNdjson {
                 }
             }
         }
-        Ok((lanes, count))
+        Ok(Window {
+            lanes,
+            count,
+            bad_line,
+        })
     }
 }
 
@@ -207,15 +230,16 @@ fn send_window(
     patience: &Patience,
     lanes: Vec<Lane>,
     summary: &mut Summary,
-) -> Result<()> {
+) -> Result<(), ClientError> {
     let results = thread::scope(|scope| {
         let send = |lane: Lane| {
             scope.spawn(move || {
-                let sent = lane.send(client, patience);
-                if sent.is_err() {
+                let mut sent = Vec::with_capacity(lane.items.len());
+                let ended = lane.send(client, patience, &mut sent);
+                if ended.is_err() {
                     patience.stop();
                 }
-                sent
+                (sent, ended)
             })
         };
         let lanes: Vec<_> = lanes.into_iter().map(send).collect();
@@ -225,20 +249,27 @@ fn send_window(
         };
         lanes.into_iter().map(join).collect::<Vec<_>>()
     });
-    for result in results {
-        for sent in result? {
-            match sent {
+    // All of them: what one lane could not send makes nothing undone that another has.
+    let mut first_error = Ok(());
+    for (sent, ended) in results {
+        for one in sent {
+            match one {
                 Ok(len) => summary.add(len as u64),
                 Err((name, why)) => summary.skip(name, why),
             }
         }
+        first_error = first_error.and(ended);
     }
-    Ok(())
+    first_error
 }
 
 impl Lane {
-    fn send(self, client: &Client, patience: &Patience) -> Result<Vec<Sent>, ClientError> {
-        let mut sent = Vec::with_capacity(self.items.len());
+    fn send(
+        self,
+        client: &Client,
+        patience: &Patience,
+        sent: &mut Vec<Sent>,
+    ) -> Result<(), ClientError> {
         let (mut items, mut lens) = (self.items.as_slice(), self.lens.as_slice());
         while !items.is_empty() {
             let mut bytes = 0;
@@ -252,10 +283,10 @@ impl Lane {
                 .take_while(fits)
                 .count()
                 .max(1);
-            send_batch(client, patience, &items[..count], &lens[..count], &mut sent)?;
+            send_batch(client, patience, &items[..count], &lens[..count], sent)?;
             (items, lens) = (&items[count..], &lens[count..]);
         }
-        Ok(sent)
+        Ok(())
     }
 }
 
@@ -273,10 +304,12 @@ fn send_batch(
         let report = client.batch(&json!({ "items": some }))?;
         let mut again = Vec::new();
         let mut passing = None;
-        for (&at, result) in left
-            .iter()
-            .zip(report["results"].as_array().into_iter().flatten())
-        {
+        let results = report["results"].as_array().map_or(&[][..], Vec::as_slice);
+        if let Some(unanswered) = left.get(results.len()..).filter(|rest| !rest.is_empty()) {
+            again.extend_from_slice(unanswered);
+            passing = Some(json!({ "detail": "the server answered for fewer items than it got" }));
+        }
+        for (&at, result) in left.iter().zip(results) {
             match (result["status"].as_str(), result["retryable"].as_bool()) {
                 (Some("stored"), _) => sent.push(Ok(lens[at])),
                 (_, Some(true)) => {
@@ -422,7 +455,7 @@ mod tests {
         let mut place = Place::default();
         let mut summary = Summary::start(Format::Json, "items");
         let mut input = lines.as_bytes();
-        let (lanes, count) = import
+        let Window { lanes, count, .. } = import
             .read_window(&mut input, &mut place, &mut summary)
             .unwrap();
         assert_eq!(
@@ -467,13 +500,16 @@ mod tests {
             "{\"key\":\"a\",\"key64\":\"YQ\",\"value\":\"\"}",
         ] {
             let text = format!("\n{bad}\n");
-            let read = import.read_window(
-                &mut text.as_bytes(),
-                &mut Place::default(),
-                &mut Summary::start(Format::Json, "items"),
-            );
-            let error = read.err().unwrap().to_string();
-            assert!(error.starts_with("line 2 "), "{error}");
+            let mut place = Place::default();
+            let window = import
+                .read_window(
+                    &mut text.as_bytes(),
+                    &mut place,
+                    &mut Summary::start(Format::Json, "items"),
+                )
+                .unwrap();
+            assert_eq!(window.bad_line, Some(2), "{bad}");
+            assert_eq!((place.items, place.offset), (1, 1), "{bad}");
         }
     }
 }
