@@ -22,7 +22,7 @@ use crate::key::SeqNo;
 use crate::keyspaces::OpenKeyspace;
 use crate::manifest::{LEVELS, Version};
 use crate::plant::{Pause, Plant, is_planted, pause};
-use crate::range_tombstone::RangeTombstones;
+use crate::range_tombstone::{RangeTombstones, Readers};
 use crate::rate::Urgency;
 use crate::sstable::{TableOptions, TableOwner};
 use crate::store::Store;
@@ -112,10 +112,11 @@ impl Store {
                         .is_some()
                 })
         };
+        let retention = self.retention(keyspace, &older_below);
         let compaction = Compaction {
             inputs: self.compaction_inputs(plan)?,
-            tombstones: self.compaction_tombstones(plan)?,
-            retention: self.retention(keyspace, &older_below),
+            tombstones: self.compaction_tombstones(plan, &retention.snapshots)?,
+            retention,
             cuts: Cuts::beside(
                 plan.table_len,
                 plan.grandparents.iter().map(|table| &**table.meta()),
@@ -194,7 +195,12 @@ impl Store {
         Ok(MergeCursor::new(sources))
     }
 
-    fn compaction_tombstones(&self, plan: &CompactionPlan) -> Result<Arc<RangeTombstones>> {
+    /// The range deletes of all inputs, as far as `moments` tell them apart.
+    fn compaction_tombstones(
+        &self,
+        plan: &CompactionPlan,
+        moments: &[SeqNo],
+    ) -> Result<Arc<RangeTombstones>> {
         let mut sets = Vec::new();
         for table in plan.tables().filter(|table| table.range_deletes > 0) {
             sets.push(Arc::clone(
@@ -203,7 +209,7 @@ impl Store {
                     .range_tombstones(),
             ));
         }
-        Ok(RangeTombstones::merged(&sets))
+        Ok(RangeTombstones::merged(&sets, Readers::At(moments)))
     }
 
     fn retention<'a>(
@@ -222,7 +228,7 @@ impl Store {
     /// The moments that readers see, or may come to see: every snapshot, and what is published now.
     /// Asked once the inputs are decided on: a snapshot taken later sees the newest change of each key
     /// in them, which is kept.
-    fn moments(&self) -> Vec<SeqNo> {
+    pub(crate) fn moments(&self) -> Vec<SeqNo> {
         let (published, mut moments) = if is_planted(Plant::PublishedAfterSnapshots) {
             let listed = self.snapshots.seqs();
             pause(Pause::Moments);

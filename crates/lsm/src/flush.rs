@@ -19,7 +19,7 @@ use crate::iter::MergeCursor;
 use crate::key::SeqNo;
 use crate::memtable::Memtable;
 use crate::options::ExpiryFilter;
-use crate::range_tombstone::RangeTombstones;
+use crate::range_tombstone::{RangeTombstones, Readers};
 use crate::rate::{RateLimiter, Urgency};
 
 /// A flush, ready to run.
@@ -51,7 +51,7 @@ impl<T: NewTables> Flush<'_, T> {
             .collect();
         let compaction = Compaction {
             inputs: MergeCursor::new(self.memtables.iter().map(Memtable::cursor).collect()),
-            tombstones: RangeTombstones::merged(&ranges),
+            tombstones: RangeTombstones::merged(&ranges, Readers::At(&self.snapshots)),
             retention: Retention {
                 snapshots: self.snapshots,
                 older_below: &|_, _| true,

@@ -7,6 +7,8 @@
 //! *Invariants*
 //! - `memtable-1`: an internal key is inserted once.
 //! - `memtable-2`: bytes handed out (slices, cursors) keep the whole memtable alive.
+//! - `memtable-3`: of the range deletes that cover a key, the newest is kept for every open snapshot, for
+//!   the moment that was published when the last range delete came, and for every later moment.
 //!
 //! *Not here*: the order of changes (`commit`), when a memtable is full and who writes it out (`db`, `jobs`).
 
@@ -18,20 +20,23 @@ mod tests;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
 
 pub(crate) use self::cursor::MemtableCursor;
 use self::skiplist::SkipList;
 use crate::budget::{Consumer, MemoryBudget, Reservation};
 use crate::key::{InternalKey, Kind, SeqNo, split_deadline};
-use crate::range_tombstone::{RangeTombstone, RangeTombstones};
+use crate::range_tombstone::{RangeTombstones, Readers};
 use crate::slice::Slice;
 use crate::sync::Mutex;
 
 /// A sorted buffer of changes to one keyspace.
 pub(crate) struct Memtable {
     list: SkipList,
-    ranges: RwLock<Ranges>,
+    /// Replaced as a whole, so that a reader never waits.
+    ranges: ArcSwap<Ranges>,
     tally: Tally,
     /// Lives as long as the bytes do, which readers may pin.
     reservation: Option<Mutex<Reservation>>,
@@ -39,12 +44,19 @@ pub(crate) struct Memtable {
     reserved: AtomicUsize,
 }
 
-/// Range deletes; few as a rule.
-#[derive(Default)]
-struct Ranges {
-    all: Vec<RangeTombstone>,
-    /// `all`, cut into fragments; `None` since the last insertion.
-    fragmented: Option<Arc<RangeTombstones>>,
+/// The range deletes up to some change.
+#[derive(Debug, Default)]
+pub(crate) struct Ranges {
+    pub(crate) set: Arc<RangeTombstones>,
+    /// What came before this moment is kept for open snapshots only.
+    floor: SeqNo,
+}
+
+impl Ranges {
+    /// INVARIANT memtable-3: whether the set is true at a moment that no snapshot holds.
+    pub(crate) fn answers(&self, at: SeqNo) -> bool {
+        at >= self.floor
+    }
 }
 
 /// What was inserted so far. On cache lines of its own, as every insertion writes to it.
@@ -53,7 +65,6 @@ struct Tally {
     entries: AtomicUsize,
     deletes: AtomicUsize,
     range_deletes: AtomicUsize,
-    range_bytes: AtomicUsize,
     first_seq: AtomicU64,
     last_seq: AtomicU64,
     deadline_min: AtomicU64,
@@ -77,7 +88,7 @@ impl Memtable {
     fn with(reservation: Option<Mutex<Reservation>>) -> Self {
         Self {
             list: SkipList::new(),
-            ranges: RwLock::default(),
+            ranges: ArcSwap::default(),
             tally: Tally::new(),
             reservation,
             reserved: AtomicUsize::new(0),
@@ -89,35 +100,47 @@ impl Memtable {
         let Some(reservation) = &self.reservation else {
             return;
         };
-        if self.memory_used() > self.reserved.load(Relaxed) {
+        if self.memory_used() != self.reserved.load(Relaxed) {
             let mut reservation = reservation.lock().unwrap_or_else(PoisonError::into_inner);
             reservation.set(self.memory_used());
             self.reserved.store(reservation.bytes(), Relaxed);
         }
     }
 
-    /// Adds a change. A [`Kind::RangeDelete`]'s value is the end of its range.
+    /// Adds a change. A [`Kind::RangeDelete`]'s value is the end of its range; `readers` are asked for
+    /// then: the moments of open snapshots, and what is published, which comes last.
     ///
     /// # Panics
     /// In debug builds, when the same internal key was inserted before (`memtable-1`).
-    pub(crate) fn insert(&self, key: InternalKey<'_>, value: &[u8]) {
+    pub(crate) fn insert_for<'r>(
+        &self,
+        key: InternalKey<'_>,
+        value: &[u8],
+        readers: impl FnOnce() -> Readers<'r>,
+    ) {
         match key.kind() {
-            Kind::RangeDelete => self.insert_range(key, value),
+            Kind::RangeDelete => self.insert_range(key, value, readers()),
             _ => self.list.insert(key, value),
         }
         self.tally.add(key, value);
         self.reserve_used();
     }
 
-    fn insert_range(&self, key: InternalKey<'_>, end: &[u8]) {
-        let tombstone = RangeTombstone {
-            start: key.user.to_vec(),
-            end: end.to_vec(),
-            seq: key.seq(),
+    /// Adds a change, for readers at any moment.
+    #[cfg(test)]
+    pub(crate) fn insert(&self, key: InternalKey<'_>, value: &[u8]) {
+        self.insert_for(key, value, || Readers::Everywhere);
+    }
+
+    fn insert_range(&self, key: InternalKey<'_>, end: &[u8], readers: Readers<'_>) {
+        let floor = match readers {
+            Readers::Everywhere => SeqNo::ZERO,
+            Readers::At(moments) => moments.last().copied().unwrap_or(SeqNo::ZERO),
         };
-        let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
-        ranges.all.push(tombstone);
-        ranges.fragmented = None;
+        self.ranges.rcu(|ranges| Ranges {
+            set: Arc::new(ranges.set.with(key.user, end, key.seq(), readers)),
+            floor: ranges.floor.max(floor),
+        });
     }
 
     /// The newest change to `user` at or before `at`, of its sequence number, kind and value as stored.
@@ -132,28 +155,24 @@ impl Memtable {
         MemtableCursor::new(Arc::clone(self))
     }
 
-    /// The range deletes so far.
+    /// The range deletes so far; `None` without any.
+    ///
+    /// Asked for after the moment of a read is known, and while changes may still come, they are true at
+    /// it only if they [answer](Ranges::answers) it or a snapshot holds it.
+    #[inline]
+    pub(crate) fn ranges(&self) -> Option<Guard<Arc<Ranges>>> {
+        (self.range_delete_count() > 0).then(|| self.ranges.load())
+    }
+
+    /// The range deletes so far, to be held for longer.
     pub(crate) fn range_tombstones(&self) -> Arc<RangeTombstones> {
-        if self.range_delete_count() == 0 {
-            return RangeTombstones::empty();
-        }
-        let ranges = self.ranges.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fragmented) = &ranges.fragmented {
-            return Arc::clone(fragmented);
-        }
-        drop(ranges);
-        let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
-        let Ranges { all, fragmented } = &mut *ranges;
-        let cut = || Arc::new(RangeTombstones::from_tombstones(all.iter().cloned()));
-        Arc::clone(fragmented.get_or_insert_with(cut))
+        Arc::clone(&self.ranges.load().set)
     }
 
     /// The newest range delete at or before `at` that covers `user`.
+    #[cfg(test)]
     pub(crate) fn newest_range_delete(&self, user: &[u8], at: SeqNo) -> Option<SeqNo> {
-        if self.range_delete_count() == 0 {
-            return None; // without touching the shared empty set's reference count
-        }
-        self.range_tombstones().newest_covering(user, at)
+        self.ranges()?.set.newest_covering(user, at)
     }
 
     /// Changes of every kind.
@@ -178,7 +197,14 @@ impl Memtable {
 
     /// Bytes of memory held, whether filled with entries yet or not.
     pub(crate) fn memory_used(&self) -> usize {
-        size_of::<Self>() + self.list.allocated() + self.tally.range_bytes.load(Relaxed)
+        size_of::<Self>() + self.list.allocated() + self.range_bytes()
+    }
+
+    fn range_bytes(&self) -> usize {
+        match self.range_delete_count() {
+            0 => 0, // without touching the shared count
+            _ => self.ranges.load().set.memory_used(),
+        }
     }
 
     /// Bytes of memory that entries take: by this a memtable is full. Memory is taken ahead of them, so
@@ -219,7 +245,6 @@ impl Tally {
             entries: AtomicUsize::new(0),
             deletes: AtomicUsize::new(0),
             range_deletes: AtomicUsize::new(0),
-            range_bytes: AtomicUsize::new(0),
             first_seq: AtomicU64::new(u64::MAX),
             last_seq: AtomicU64::new(0),
             deadline_min: AtomicU64::new(u64::MAX),
@@ -246,9 +271,6 @@ impl Tally {
                 }
             }
             Kind::RangeDelete => {
-                // Twice: as inserted, and cut into fragments.
-                let bytes = 2 * (size_of::<RangeTombstone>() + key.user.len() + value.len());
-                self.range_bytes.fetch_add(bytes, Relaxed);
                 self.range_deletes.fetch_add(1, Relaxed);
             }
         }

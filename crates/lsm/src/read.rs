@@ -6,10 +6,15 @@
 //!   by then, and a newer moment shows nothing more in it than a prefix of the order of writes.
 //! - read-2: of one key, a newer source holds only newer changes; so the first change found decides,
 //!   and a range delete found on the way hides everything in the sources that follow.
+//! - read-3: range deletes of a memtable that still takes changes are loaded AFTER the moment is, as they
+//!   must hold all up to it; and where others came in between and what the moment shows may have been
+//!   let go of (`memtable-3`), both are loaded anew.
 
+use std::iter::{once, repeat};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use ringwood_env::{Clock, UnixMillis};
 
 use crate::clock::Deadlines;
@@ -18,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::iter::{self, Iter, LevelCursor, MergeCursor};
 use crate::key::{Kind, SeqNo, split_deadline};
 use crate::keyspaces::OpenKeyspace;
+use crate::memtable::Ranges;
 use crate::plant::{Pause, Plant, is_planted, pause};
 use crate::range_tombstone::RangeTombstones;
 use crate::slice::Slice;
@@ -69,6 +75,31 @@ pub struct Found {
     pub seq: SeqNo,
 }
 
+/// What a read shows.
+struct Moment {
+    /// The newest change that counts.
+    at: SeqNo,
+    /// The range deletes of the active memtable, true at that moment.
+    ranges: Option<Guard<Arc<Ranges>>>,
+}
+
+/// A view, held for a moment or for longer.
+trait Look {
+    fn look(&self) -> &View;
+}
+
+impl Look for Guard<Arc<View>> {
+    fn look(&self) -> &View {
+        self
+    }
+}
+
+impl Look for Arc<View> {
+    fn look(&self) -> &View {
+        self
+    }
+}
+
 /// The newest change of a key, as stored.
 type Change = (SeqNo, Kind, Slice);
 
@@ -82,8 +113,8 @@ impl Store {
     ) -> Result<Option<Found>> {
         keyspace.check_alive()?;
         self.counters.gets.add(1);
-        let (view, at) = self.view_at(|| keyspace.view(), options)?;
-        match self.newest_change(&view, key, at, options)? {
+        let (view, moment) = self.view_at(|| keyspace.view(), options)?;
+        match self.newest_change(view.look(), key, &moment, options)? {
             Some(change) => self.shown(change, options.tier),
             None => Ok(None),
         }
@@ -100,7 +131,7 @@ impl Store {
             return keys.iter().map(|_| Err(error.clone())).collect();
         }
         self.counters.gets.add(keys.len() as u64);
-        let (view, at) = match self.view_at(|| keyspace.view_owned(), options) {
+        let (view, moment) = match self.view_at(|| keyspace.view_owned(), options) {
             Ok(found) => found,
             Err(error) => return keys.iter().map(|_| Err(error.clone())).collect(),
         };
@@ -111,7 +142,7 @@ impl Store {
         let mut found: Vec<_> = keys
             .iter()
             .map(|key| {
-                let change = self.newest_change(&view, key, at, &memory);
+                let change = self.newest_change(&view, key, &moment, &memory);
                 if matches!(change, Err(Error::WouldBlock)) && options.tier == ReadTier::Disk {
                     self.prefetch(&view, key);
                 }
@@ -121,7 +152,7 @@ impl Store {
         if options.tier == ReadTier::Disk {
             for (change, key) in found.iter_mut().zip(keys) {
                 if matches!(change, Err(Error::WouldBlock)) {
-                    *change = self.newest_change(&view, key, at, options);
+                    *change = self.newest_change(&view, key, &moment, options);
                 }
             }
         }
@@ -141,16 +172,19 @@ impl Store {
     ) -> Result<Iter> {
         keyspace.check_alive()?;
         check_order(lower, upper)?;
-        let (view, at) = self.view_at(|| keyspace.view_owned(), options)?;
+        let (view, moment) = self.view_at(|| keyspace.view_owned(), options)?;
         let block_read = options.block_read();
         let mut sources: Vec<Box<dyn Cursor>> = Vec::new();
         let mut tombstones: Vec<Arc<RangeTombstones>> = Vec::new();
         for memtable in view.memtables() {
             sources.push(Box::new(memtable.table.cursor()));
-            if memtable.table.range_delete_count() > 0 {
-                tombstones.push(memtable.table.range_tombstones());
-            }
         }
+        tombstones.extend(moment.ranges.iter().map(|ranges| Arc::clone(&ranges.set)));
+        let sealed = view
+            .sealed
+            .iter()
+            .filter_map(|sealed| sealed.table.ranges());
+        tombstones.extend(sealed.map(|ranges| Arc::clone(&ranges.set)));
         let first = bound_key(lower).unwrap_or_default();
         for run in view.version.runs() {
             let tables = run.overlapping(first, upper);
@@ -166,7 +200,7 @@ impl Store {
             ));
         }
         let seen = iter::View {
-            at,
+            at: moment.at,
             lower: lower.map(<[u8]>::to_vec),
             upper: upper.map(<[u8]>::to_vec),
             tombstones,
@@ -179,25 +213,38 @@ impl Store {
 
     /// What a read looks into, and as of when. INVARIANT read-1: in this order.
     #[inline]
-    fn view_at<V>(
+    fn view_at<V: Look>(
         &self,
-        load: impl FnOnce() -> V,
+        load: impl Fn() -> V,
         options: &ReadOptions<'_>,
-    ) -> Result<(V, SeqNo)> {
+    ) -> Result<(V, Moment)> {
         if is_planted(Plant::MomentBeforeView) {
-            let at = self.moment(options)?;
+            let moment = self.moment(load().look(), options)?;
             pause(Pause::Read);
-            return Ok((load(), at));
+            return Ok((load(), moment));
         }
         let view = load();
         pause(Pause::Read);
-        Ok((view, self.moment(options)?))
+        let moment = self.moment(view.look(), options)?;
+        Ok((view, moment))
     }
 
-    fn moment(&self, options: &ReadOptions<'_>) -> Result<SeqNo> {
+    #[inline]
+    fn moment(&self, view: &View, options: &ReadOptions<'_>) -> Result<Moment> {
+        let active = &view.active.table;
         match options.snapshot {
-            None => Ok(self.commit.published()),
-            Some(snapshot) if self.snapshots.holds(snapshot) => Ok(snapshot.seq()),
+            None => loop {
+                let at = self.commit.published();
+                // INVARIANT read-3. Another turn is taken only when another range delete came.
+                let ranges = active.ranges();
+                if ranges.as_ref().is_none_or(|ranges| ranges.answers(at)) {
+                    return Ok(Moment { at, ranges });
+                }
+            },
+            Some(snapshot) if self.snapshots.holds(snapshot) => Ok(Moment {
+                at: snapshot.seq(),
+                ranges: active.ranges(),
+            }),
             Some(_) => Err(Error::OfAnotherStore { what: "snapshot" }),
         }
     }
@@ -207,11 +254,19 @@ impl Store {
         &self,
         view: &View,
         key: &[u8],
-        at: SeqNo,
+        moment: &Moment,
         options: &ReadOptions<'_>,
     ) -> Result<Option<Change>> {
-        for memtable in view.memtables() {
-            let hidden = memtable.table.newest_range_delete(key, at);
+        let at = moment.at;
+        let newest_in = |ranges: &Ranges| ranges.set.newest_covering(key, at);
+        for (memtable, is_active) in view.memtables().zip(once(true).chain(repeat(false))) {
+            let hidden = match is_active {
+                true => moment.ranges.as_ref().and_then(|ranges| newest_in(ranges)),
+                false => memtable
+                    .table
+                    .ranges()
+                    .and_then(|ranges| newest_in(&ranges)),
+            };
             let change = memtable.table.get(key, at);
             if change.is_some() || hidden.is_some() {
                 self.counters.gets_from_memtable.add(1);

@@ -27,6 +27,7 @@ use crate::key::SeqNo;
 use crate::keyspaces::{Keyspaces, OpenKeyspace};
 use crate::manifest::{Edit, LogPart, Manifest, ObsoleteFiles, State, Table, Version};
 use crate::options::Options;
+use crate::range_tombstone::Readers;
 use crate::store::{Store, StoreParts, apply};
 use crate::tables::TableCache;
 use crate::view::LoggedMemtable;
@@ -370,7 +371,9 @@ fn replay_log(
     let recovered = recover(disk, &live, &mut |frame| {
         let batches = BatchReader::new(frame.payload);
         refuse_unknown_keyspace(options, state, batches.clone())?;
-        apply(keyspaces, batches, frame.first_seq, frame.position.log).map_err(|_| {
+        let nobody = || Readers::At(&[]);
+        let position = frame.position;
+        apply(keyspaces, batches, frame.first_seq, position.log, &nobody).map_err(|_| {
             Corruption::new(frame.file, frame.position.offset, CorruptionKind::Encoding)
         })?;
         report.replayed += u64::from(frame.count);

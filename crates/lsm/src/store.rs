@@ -1,5 +1,6 @@
 //! The inside of an open store: what its threads, its readers and its jobs share.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -26,6 +27,7 @@ use crate::manifest::{Edit, Manifest, ObsoleteFiles};
 use crate::options::{Durability, Options};
 use crate::plant::{Pause, Plant, is_planted, pause};
 use crate::pressure::Pressure;
+use crate::range_tombstone::Readers;
 use crate::rate::RateLimiter;
 use crate::snapshot::SnapshotList;
 use crate::space::Space;
@@ -688,11 +690,13 @@ impl CommitTarget for Store {
     }
 
     fn apply(&self, frame: &Frame, first_seq: SeqNo) {
+        let moments = OnceCell::new();
         apply(
             &self.keyspaces,
             frame.batches(),
             first_seq,
             self.current_log(),
+            &|| Readers::At(moments.get_or_init(|| self.moments())),
         )
         .expect("the frame was encoded by this process");
     }
@@ -724,11 +728,13 @@ impl CommitTarget for Store {
 
 /// Puts the changes of encoded batches, which stand in `log`, into the active memtables. Passes over
 /// changes to keyspaces that were dropped meanwhile, and over those that are in tables already.
-pub(crate) fn apply(
+/// `readers` as for [`Memtable::insert_for`](crate::memtable::Memtable::insert_for).
+pub(crate) fn apply<'r>(
     keyspaces: &Keyspaces,
     batches: BatchReader<'_>,
     first_seq: SeqNo,
     log: FileNumber,
+    readers: &dyn Fn() -> Readers<'r>,
 ) -> Result<(), MalformedBatch> {
     let keyspaces = keyspaces.all();
     let mut target: Option<Target> = None;
@@ -744,9 +750,8 @@ pub(crate) fn apply(
             && seq > target.flushed
         {
             memtable.note_log(log);
-            memtable
-                .table
-                .insert(InternalKey::new(entry.key, seq, entry.kind), entry.value);
+            let key = InternalKey::new(entry.key, seq, entry.kind);
+            memtable.table.insert_for(key, entry.value, readers);
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::Result;
 use crate::key::InternalKey;
-use crate::range_tombstone::{RangeTombstone, RangeTombstones};
+use crate::range_tombstone::{Fragment, RangeTombstone, RangeTombstones};
 use crate::rate::{RateLimiter, Urgency};
 use crate::sstable::TableMeta;
 
@@ -195,13 +195,13 @@ impl<'a, T: NewTables> Outputs<'a, T> {
 
     /// Finishes the present table, which ends before `upper`, if there is anything in it.
     fn finish_table(&mut self, upper: Option<&[u8]>) -> Result<()> {
-        let ranges = self.kept.clip(&self.lower, upper);
+        let mut ranges = self.kept.clip(&self.lower, upper).peekable();
         let mut table = match self.table.take() {
             Some(table) => table,
-            None if ranges.is_empty() => return Ok(()),
+            None if ranges.peek().is_none() => return Ok(()),
             None => self.tables.create()?,
         };
-        for tombstone in ranges.tombstones() {
+        for tombstone in ranges.flat_map(Fragment::tombstones) {
             table.add_range_tombstone(&tombstone)?;
         }
         let meta = table.finish()?;

@@ -24,7 +24,7 @@ use crate::error::{Corruption, CorruptionKind, Result};
 use crate::key::{InternalKey, Kind, SeqNo, split_deadline};
 use crate::options::ExpiryFilter;
 use crate::plant::{Plant, is_planted};
-use crate::range_tombstone::{RangeTombstone, RangeTombstoneCursor, RangeTombstones};
+use crate::range_tombstone::{RangeTombstone, RangeTombstoneCursor, RangeTombstones, Readers};
 
 /// What must be kept, and for whom.
 pub(crate) struct Retention<'a> {
@@ -57,21 +57,21 @@ impl Retention<'_> {
         let mut kept = Vec::new();
         for fragment in tombstones.iter() {
             let mut last_stripe = None;
-            for &seq in &fragment.seqs {
+            for &seq in fragment.seqs {
                 let stripe = self.stripe(seq);
                 let is_hidden = last_stripe.replace(stripe) == Some(stripe);
                 let hides_something =
-                    || stripe > 0 || (self.older_below)(&fragment.start, &fragment.end);
+                    || stripe > 0 || (self.older_below)(fragment.start, fragment.end);
                 if !is_hidden && hides_something() {
                     kept.push(RangeTombstone {
-                        start: fragment.start.clone(),
-                        end: fragment.end.clone(),
+                        start: fragment.start.to_vec(),
+                        end: fragment.end.to_vec(),
                         seq,
                     });
                 }
             }
         }
-        kept.into_iter().collect()
+        RangeTombstones::from_tombstones(kept, Readers::At(&self.snapshots))
     }
 }
 

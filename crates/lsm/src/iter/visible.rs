@@ -416,12 +416,12 @@ impl Judge {
     /// Excluded end of the fragment that covers `user`, after [`Verdict::Covered`] on it.
     fn cover_end(&mut self, user: &[u8]) -> &[u8] {
         let fragment = self.tombstones[self.covering].fragment_at(user);
-        &fragment.expect("the verdict was that it is covered").end
+        fragment.expect("the verdict was that it is covered").end
     }
 
     fn cover_start(&mut self, user: &[u8]) -> &[u8] {
         let fragment = self.tombstones[self.covering].fragment_at(user);
-        &fragment.expect("the verdict was that it is covered").start
+        fragment.expect("the verdict was that it is covered").start
     }
 }
 

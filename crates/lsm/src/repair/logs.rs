@@ -14,6 +14,7 @@ use crate::key::{InternalKey, SeqNo};
 use crate::manifest::{Edit, LogPart, State};
 use crate::memtable::Memtable;
 use crate::options::KeyspaceOptions;
+use crate::range_tombstone::Readers;
 use crate::rate::RateLimiter;
 use crate::recovery;
 use crate::sstable::{TableOptions, TableOwner};
@@ -148,7 +149,8 @@ impl Replay<'_, '_> {
             .memtables
             .entry(entry.keyspace)
             .or_insert_with(Memtable::new);
-        memtable.insert(InternalKey::new(entry.key, seq, entry.kind), entry.value);
+        let key = InternalKey::new(entry.key, seq, entry.kind);
+        memtable.insert_for(key, entry.value, || Readers::At(&[]));
         self.bench.report.log_entries_saved += 1;
         if memtable.filled() >= self.bench.options.memtable_len() {
             self.flush(entry.keyspace)?;

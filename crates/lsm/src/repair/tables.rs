@@ -20,7 +20,7 @@ use crate::iter::MergeCursor;
 use crate::key::{InternalKey, Kind, SeqNo, split_deadline};
 use crate::manifest::{BOTTOM, Edit, State};
 use crate::options::KeyspaceOptions;
-use crate::range_tombstone::RangeTombstones;
+use crate::range_tombstone::{RangeTombstones, Readers};
 use crate::rate::{RateLimiter, Urgency};
 use crate::sstable::{
     self, Block, Salvaged, TableMeta, TableOptions, TableOwner, TableReader, TableWriter,
@@ -375,10 +375,11 @@ fn merge(
         cursors.push(Box::new(reader.cursor(read)));
     }
     let clock = Arc::clone(&bench.options.clock) as Arc<dyn Clock>;
+    let retention = keep_newest();
     let compaction = Compaction {
         inputs: MergeCursor::new(cursors),
-        tombstones: RangeTombstones::merged(&ranges),
-        retention: keep_newest(),
+        tombstones: RangeTombstones::merged(&ranges, Readers::At(&retention.snapshots)),
+        retention,
         cuts: Cuts::at(options.table_len, []),
         tables: TableFiles::new(
             Arc::clone(&bench.disk),

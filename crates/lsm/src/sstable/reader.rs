@@ -22,7 +22,7 @@ use crate::cursor::{BlockRead, ReadTier};
 use crate::error::{CorruptionKind, Error, Result};
 use crate::files::FileNumber;
 use crate::key::{InternalKey, Kind, SeqNo};
-use crate::range_tombstone::RangeTombstones;
+use crate::range_tombstone::{RangeTombstones, Readers};
 use crate::slice::Slice;
 
 /// Bytes read from the end of the file at once when it is opened: most often all that opening needs.
@@ -82,7 +82,10 @@ impl TableReader {
             let payload = tail.block(&file, footer.tombstones, BlockKind::RangeTombstones)?;
             let parsed = parse_tombstones(payload.bytes())
                 .map_err(|_| file.malformed(footer.tombstones.offset))?;
-            range_tombstones = Arc::new(RangeTombstones::from_tombstones(parsed));
+            range_tombstones = Arc::new(RangeTombstones::from_tombstones(
+                parsed,
+                Readers::Everywhere,
+            ));
         }
         Ok(Arc::new(Self {
             file,
@@ -173,15 +176,10 @@ impl TableReader {
     /// what to charge the budget with.
     pub(crate) fn memory_used(&self) -> usize {
         let meta = &self.properties.meta;
-        let tombstones: usize = self
-            .range_tombstones
-            .iter()
-            .map(|f| f.start.len() + f.end.len() + 8 * f.seqs.len() + 72)
-            .sum();
         size_of::<Self>()
             + self.top.memory_used()
             + self.footer.filter.len as usize
-            + tombstones
+            + self.range_tombstones.memory_used()
             + meta.smallest.len()
             + meta.largest.len()
     }

@@ -14,7 +14,7 @@ use crate::iter::testing::{Entry, TestRun, TestTable, VecCursor, any_key, visibl
 use crate::iter::{LevelCursor, MergeCursor, View, VisibleCursor};
 use crate::key::SeqNo;
 use crate::options::ExpiryFilter;
-use crate::range_tombstone::RangeTombstone;
+use crate::range_tombstone::{RangeTombstone, Readers};
 
 /// A mistake that a compaction could make, for the oracle to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +180,7 @@ impl Store {
             inputs: MergeCursor::new(cursors.collect()),
             tombstones: match self.defect {
                 Defect::LosesRangeDeletes => RangeTombstones::empty(),
-                _ => RangeTombstones::merged(&ranges),
+                _ => RangeTombstones::merged(&ranges, Readers::At(&snapshots)),
             },
             retention: Retention {
                 snapshots,
