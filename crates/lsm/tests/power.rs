@@ -14,7 +14,9 @@
 mod oracle;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use oracle::coverage::Coverage;
 use oracle::draw::skewed;
@@ -141,14 +143,29 @@ impl Machine {
                 return Default::default();
             }
         }
+        let done = AtomicBool::new(false);
         thread::scope(|scope| {
             let writers: [_; WRITERS] = std::array::from_fn(|id| {
                 let random = self.random.fork();
                 let from = self.settled[id];
                 scope.spawn(move || write(db, id, from, &random))
             });
-            writers.map(|writer| writer.join().unwrap())
+            scope.spawn(|| self.end_with_the_power(db, &done));
+            let written = writers.map(|writer| writer.join().unwrap());
+            done.store(true, Ordering::Release);
+            written
         })
+    }
+
+    /// A machine without power ends all its threads; here they must notice. Writers who wait for a
+    /// compaction that cannot read write nothing by which they would.
+    fn end_with_the_power(&self, db: &Db, done: &AtomicBool) {
+        while !done.load(Ordering::Acquire) {
+            if self.disk.is_crashed() {
+                drop(db.create_keyspace("behind the end", small_tables()));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// P1, P2, P4.
