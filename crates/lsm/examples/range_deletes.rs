@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p ringwood-lsm --example range_deletes -- [COUNT] [growing|apart]`
 
+#![allow(clippy::disallowed_methods)] // it times what a user sees
+
 use std::time::Instant;
 
 use ringwood_lsm::{Db, Durability, Keyspace, KeyspaceOptions, Options, Result};

@@ -1,4 +1,5 @@
 //! Very many range deletes: in memory, written out, and read back.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -147,7 +147,7 @@ proptest! {
             for (key, at) in &questions {
                 // Changes that are published together leave no moment between them.
                 let moments = &story.published_once;
-                let at = moments[*at as usize % moments.len()];
+                let at = moments[usize::try_from(*at).unwrap() % moments.len()];
                 let may_ask = at >= story.floor || story.snapshots.contains(&at);
                 if may_ask {
                     let expected = naive(&story.all, key, at);
