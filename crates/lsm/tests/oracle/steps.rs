@@ -273,7 +273,11 @@ impl World {
 
     /// Runs jobs until there are none, or one fails.
     pub fn run_all_jobs(&mut self) -> Kept {
-        for _ in 0..10_000 {
+        for turn in 0..10_000 {
+            // What is done in the middle of jobs makes more of them, for as long as it is.
+            if turn == 1000 {
+                self.habits.interludes = 0.0;
+            }
             let Some(job) = self.jobs.pop().or_else(|| self.db().next_job()) else {
                 return Ok(());
             };
