@@ -184,22 +184,13 @@ fn defects_are_found_among_all_choices() {
         crashes: 0,
         heartbeats: 1,
     };
-    // Only a sole voter could win by a vote that is not durable: others ask behind it.
-    for (defect, nodes, states) in [
-        (Plant::OwnVoteAtOnce, 1, 100),
-        (Plant::TermNotAwaited, 2, 50_000),
-    ] {
-        let explored = explore(
-            Small::new(nodes, nodes, false, Some(defect)),
-            budget,
-            states,
-        );
-        let (depth, why) = explored
-            .violation
-            .unwrap_or_else(|| panic!("{defect:?}: not found"));
-        println!(
-            "{defect:?}: found after {} states, {depth} steps: {why}",
-            explored.states
-        );
-    }
+    // Only a sole voter could win by a vote that is not durable: others ask behind it. What needs more
+    // elections than this the seeded worlds find.
+    let defect = Plant::OwnVoteAtOnce;
+    let explored = explore(Small::new(1, 1, false, Some(defect)), budget, 100);
+    let (depth, why) = explored.violation.expect("it is not found");
+    println!(
+        "{defect:?}: found after {} states, {depth} steps: {why}",
+        explored.states
+    );
 }
