@@ -220,12 +220,7 @@ impl Latch {
         path: &Path,
         call: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
-        self.check()?;
-        call().inspect_err(|error| {
-            if !is_refused_write(error.kind()) {
-                self.trip(operation, path, error);
-            }
-        })
+        self.attempt(operation, path, is_refused_write, call)
     }
 
     fn change_name<T>(
@@ -234,12 +229,7 @@ impl Latch {
         path: &Path,
         call: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
-        self.check()?;
-        call().inspect_err(|error| {
-            if !is_refused_name(error) {
-                self.trip(operation, path, error);
-            }
-        })
+        self.attempt(operation, path, is_refused_name, call)
     }
 
     fn sync(
@@ -248,10 +238,21 @@ impl Latch {
         path: &Path,
         call: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
+        // No sync says that files are too many: nothing was begun.
+        self.attempt(operation, path, is_too_many_files, call)
+    }
+
+    /// Makes a call unless one has failed before; a failure that is no refusal is the first.
+    fn attempt<T>(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        is_refusal: impl FnOnce(&io::Error) -> bool,
+        call: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
         self.check()?;
         call().inspect_err(|error| {
-            // No sync says this: nothing was begun.
-            if !is_too_many_files(error) {
+            if !is_refusal(error) {
                 self.trip(operation, path, error);
             }
         })
@@ -297,10 +298,10 @@ pub fn is_too_many_files(error: &io::Error) -> bool {
 }
 
 /// Whether a change of bytes was refused before it was told to the device.
-fn is_refused_write(kind: io::ErrorKind) -> bool {
+fn is_refused_write(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(
-        kind,
+        error.kind(),
         Kind::StorageFull
             | Kind::QuotaExceeded
             | Kind::NotFound
@@ -324,9 +325,8 @@ fn is_refused_name(error: &io::Error) -> bool {
             | Kind::IsADirectory
             | Kind::InvalidFilename
             | Kind::ResourceBusy
-            | Kind::Interrupted
     );
-    refused || is_refused_write(error.kind()) || is_too_many_files(error)
+    refused || is_refused_write(error) || is_too_many_files(error)
 }
 
 /// What the latch remembers.

@@ -74,17 +74,17 @@ pub struct Batch {
     /// Bytes of keys and values that are set.
     put_len: usize,
     has_deletes: bool,
-    keyspaces: Keyspaces,
+    touched: Touched,
 }
 
 /// Each keyspace that a batch changes, once. Nearly always there is one.
 #[derive(Clone, Debug, Default)]
-struct Keyspaces {
+struct Touched {
     first: Option<KeyspaceId>,
     others: Vec<KeyspaceId>,
 }
 
-impl Keyspaces {
+impl Touched {
     fn contains(&self, keyspace: KeyspaceId) -> bool {
         self.first == Some(keyspace) || self.others.contains(&keyspace)
     }
@@ -211,12 +211,12 @@ impl Batch {
         self.count = 0;
         self.put_len = 0;
         self.has_deletes = false;
-        self.keyspaces.clear();
+        self.touched.clear();
     }
 
     /// Each keyspace that is changed, once.
     pub(crate) fn keyspaces(&self) -> impl Iterator<Item = KeyspaceId> {
-        let Keyspaces { first, others } = &self.keyspaces;
+        let Touched { first, others } = &self.touched;
         first.iter().chain(others).copied()
     }
 
@@ -255,7 +255,7 @@ impl Batch {
                 limit: MAX_VALUE_LEN,
             });
         }
-        self.keyspaces.add(keyspace)?;
+        self.touched.add(keyspace)?;
         let mut header = [0; HEADER_LEN];
         header[0] = kind as u8;
         header[1..5].copy_from_slice(&keyspace.number.0.to_le_bytes());

@@ -410,6 +410,8 @@ impl CommitQueue {
         };
         // Whoever says so may hold anything.
         self.queue_calls(groups.into_iter().filter_map(failed));
+        // ORDER: a log thread that has looked for calls and found none is asleep by now, and hears this.
+        drop(self.lock());
         self.changed.notify_all();
     }
 

@@ -86,6 +86,8 @@ impl Drop for Watch {
             self.store.commit.fail(Error::Panicked {
                 thread: self.thread.clone(),
             });
+            // Nobody else may come by any more: this may have been the log thread.
+            self.store.commit.make_calls();
         }
     }
 }

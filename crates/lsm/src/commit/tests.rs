@@ -337,6 +337,28 @@ mod shuttle_schedules {
         expect_all(seqs, &target);
     }
 
+    /// What failed with the queue is called by the log thread, also if it has just gone to sleep.
+    fn calls_of_a_failed_queue() {
+        let (queue, target) = (Arc::new(queue(true)), Arc::new(Target::default()));
+        let (told, heard) = shuttle::sync::mpsc::channel();
+        let ticket = queue.submit(&batch(), Durability::Synced).unwrap();
+        ticket.on_complete(move |outcome| told.send(outcome.is_ok()).unwrap());
+        let log = {
+            let (queue, target) = (Arc::clone(&queue), Arc::clone(&target));
+            thread::spawn(move || serve(&queue, &target))
+        };
+        queue.fail(Error::Closed);
+        let written = heard.recv().unwrap();
+        queue.close();
+        log.join().unwrap();
+        assert_eq!(target.check_order(), u64::from(written));
+    }
+
+    #[test]
+    fn shuttle_commit_failed() {
+        check(calls_of_a_failed_queue);
+    }
+
     #[test]
     fn shuttle_commit_calls() {
         check(calls_that_write);
