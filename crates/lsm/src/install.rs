@@ -52,7 +52,10 @@ impl Store {
         let keyspace = OpenKeyspace::new(
             id,
             name.to_owned(),
-            options,
+            KeyspaceOptions {
+                table_len: self.share.table_len(options.table_len),
+                ..options
+            },
             SeqNo::ZERO,
             self.new_memtable(),
             version,
@@ -263,8 +266,14 @@ impl Store {
                 self.discard_file(&files::log_path(&self.options.path, number));
             }
         }
-        let misfits = lock(&self.segments).misfits();
-        self.discard_logs(misfits);
+        let unwanted = {
+            let mut segments = lock(&self.segments);
+            match self.space.is_short() {
+                true => segments.give_back(),
+                false => segments.misfits(),
+            }
+        };
+        self.discard_logs(unwanted);
     }
 
     /// Deletes tables that no manifest names.

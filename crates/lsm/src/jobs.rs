@@ -31,6 +31,8 @@ pub(crate) enum Work {
     PrepareLog,
     /// Give back room that the log does not need at its present rate.
     TrimLog,
+    /// Give up what is kept for speed, on a disk that is full.
+    MakeRoom,
     /// Write out a keyspace's sealed memtables.
     Flush(Arc<OpenKeyspace>),
     Compact(Arc<OpenKeyspace>, CompactionPlan),
@@ -81,6 +83,8 @@ pub(crate) struct Marks {
     /// by themselves: a table that cannot be read must not keep memtables from being written out.
     pub(crate) flushes_rest_until: Duration,
     pub(crate) compactions_rest_until: Duration,
+    /// Until then no room is made by force: what could be given up was.
+    pub(crate) room_rests_until: Duration,
     /// How often work of a kind has failed, and why it did last.
     failures: BTreeMap<WorkKind, (u64, Error)>,
     /// Memtables with later changes are not written out yet: a checkpoint is taken.
@@ -156,9 +160,11 @@ impl Work {
         match self {
             Self::Flush(keyspace) => WorkKind::Flush(keyspace.id),
             Self::Compact(keyspace, _) => WorkKind::Compact(keyspace.id),
-            Self::WriteLog | Self::PrepareLog | Self::TrimLog | Self::RemoveTables => {
-                WorkKind::Other
-            }
+            Self::WriteLog
+            | Self::PrepareLog
+            | Self::TrimLog
+            | Self::MakeRoom
+            | Self::RemoveTables => WorkKind::Other,
         }
     }
 }
@@ -291,6 +297,7 @@ impl fmt::Debug for Job {
             Work::WriteLog => write!(f, "write the log"),
             Work::PrepareLog => write!(f, "prepare a log segment"),
             Work::TrimLog => write!(f, "give back room of the log"),
+            Work::MakeRoom => write!(f, "make room on a full disk"),
             Work::Flush(keyspace) => write!(f, "flush {:?}", keyspace.name),
             Work::Compact(keyspace, plan) => write!(f, "compact {:?}: {plan:?}", keyspace.name),
             Work::RemoveTables => write!(f, "remove obsolete tables"),

@@ -45,7 +45,9 @@ pub struct Options {
     /// ALL memory the engine may hold: memtables, block cache, open tables, write buffers, and what
     /// compactions need. More means fewer disk reads; the process's own few MiB come on top.
     pub memory_budget: usize,
-    /// A memtable is written out at this size. Larger ones mean less compaction and a longer replay.
+    /// A memtable is written out at this size. Larger ones mean less compaction and a longer replay. On a
+    /// disk of less than about 16 GiB memtables, segments and tables are shorter, to leave room for
+    /// compactions.
     /// `None`: an eighth of the budget, between 256 KiB and 64 MiB.
     pub memtable_len: Option<usize>,
     /// Greatest length of a log segment, a multiple of 4 KiB; also the longest batch, nearly. Segments

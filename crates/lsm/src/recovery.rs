@@ -28,6 +28,7 @@ use crate::keyspaces::{Keyspaces, OpenKeyspace};
 use crate::manifest::{Edit, LogPart, Manifest, ObsoleteFiles, State, Table, Version};
 use crate::options::Options;
 use crate::range_tombstone::Readers;
+use crate::space::Share;
 use crate::store::{Store, StoreParts, apply};
 use crate::tables::TableCache;
 use crate::view::LoggedMemtable;
@@ -83,6 +84,7 @@ pub(crate) fn open(
     options.validate()?;
     let disk = Arc::new(LatchedDisk::new(Arc::clone(&options.disk)));
     let lock = enter_directory(&*disk, &options)?;
+    let share = Share::of(&*disk, &options.path);
     let (mut manifest, created) = open_manifest(&disk, &options)?;
     let state = manifest.state().clone();
     refuse_older_manifest(&*disk, &options, &state)?;
@@ -93,7 +95,7 @@ pub(crate) fn open(
     let cache = BlockCache::new(options.memory_budget);
     let budget = MemoryBudget::new(options.memory_budget, Arc::clone(&cache) as _);
     let obsolete = Arc::new(ObsoleteFiles::default());
-    let keyspaces = open_keyspaces(&options, &state, &budget, &obsolete)?;
+    let keyspaces = open_keyspaces(&options, share, &state, &budget, &obsolete)?;
 
     let mut report = OpenReport {
         created,
@@ -103,6 +105,7 @@ pub(crate) fn open(
     let recovered = replay_log(
         &*disk,
         &options,
+        share,
         &state,
         &keyspaces,
         &budget,
@@ -115,7 +118,7 @@ pub(crate) fn open(
         Arc::clone(&disk) as Arc<dyn Disk>,
         Arc::clone(&options.random),
         &options.path,
-        options.log_segment_len,
+        share.segment_len_max(&options),
         SEGMENTS_KEPT,
     );
     remove_leftovers(&*disk, &options, &manifest, &mut segments)?;
@@ -171,6 +174,7 @@ pub(crate) fn open(
         keyspaces,
         segments,
         manifest,
+        share,
     });
     store.free_logs(state.logs.into_iter().filter(|log| *log < min_log), min_log);
     store.flush_many_logs();
@@ -328,6 +332,7 @@ fn open_manifest(disk: &Arc<LatchedDisk>, options: &Options) -> Result<(Manifest
 
 fn open_keyspaces(
     options: &Options,
+    share: Share,
     state: &State,
     budget: &Arc<MemoryBudget>,
     obsolete: &Arc<ObsoleteFiles>,
@@ -345,6 +350,7 @@ fn open_keyspaces(
             Corruption::new(&options.file(files::CURRENT), 0, CorruptionKind::Order)
         })?;
         let mut keyspace_options = keyspace.options.clone();
+        keyspace_options.table_len = share.table_len(keyspace_options.table_len);
         keyspace_options.expiry_filter = options.expiry_filters.get(&keyspace.name).cloned();
         keyspaces.add(&OpenKeyspace::new(
             *id,
@@ -358,9 +364,11 @@ fn open_keyspaces(
     Ok(keyspaces)
 }
 
+#[allow(clippy::too_many_arguments)] // parts of a store that is none yet
 fn replay_log(
     disk: &dyn Disk,
     options: &Options,
+    share: Share,
     state: &State,
     keyspaces: &Keyspaces,
     budget: &Arc<MemoryBudget>,
@@ -378,7 +386,7 @@ fn replay_log(
         })?;
         report.replayed += u64::from(frame.count);
         clock.raise(frame.time_ms);
-        seal_full_memtables(keyspaces, options, budget);
+        seal_full_memtables(keyspaces, share.memtable_len(options), budget);
         Ok(())
     })?;
     // Marks have a time too, and no changes to replay.
@@ -425,9 +433,9 @@ pub(crate) fn live_segments(options: &Options, state: &State) -> Vec<LiveSegment
 }
 
 /// A log longer than a memtable becomes several, to be written out as soon as the store is open.
-fn seal_full_memtables(keyspaces: &Keyspaces, options: &Options, budget: &Arc<MemoryBudget>) {
+fn seal_full_memtables(keyspaces: &Keyspaces, memtable_len: usize, budget: &Arc<MemoryBudget>) {
     for keyspace in keyspaces.all().values() {
-        if keyspace.view().active.table.filled() >= options.memtable_len() {
+        if keyspace.view().active.table.filled() >= memtable_len {
             keyspace.seal(&LoggedMemtable::new(budget));
         }
     }

@@ -37,7 +37,7 @@ impl Store {
             }
             let waited = self.jobs.changed.wait_timeout(marks, RETRY_AFTER);
             marks = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if self.space.is_short() {
+            if self.space.is_tight() {
                 self.look_for_space();
             }
         }
@@ -57,6 +57,13 @@ impl Store {
             marks.preparing = true;
             return Some(self.jobs.job(Work::PrepareLog, MarkKind::Preparing));
         }
+        let is_short = self.space.is_short();
+        let makes_room = is_short && now >= marks.room_rests_until;
+        if makes_room && !marks.preparing && self.has_room_to_give() {
+            marks.room_rests_until = now + RETRY_AFTER;
+            marks.preparing = true;
+            return Some(self.jobs.job(Work::MakeRoom, MarkKind::Preparing));
+        }
         let keyspaces = self.keyspaces.all();
         for keyspace in keyspaces.values() {
             if flushes
@@ -67,7 +74,7 @@ impl Store {
                 return Some(self.jobs.job(Work::Flush(Arc::clone(keyspace)), mark));
             }
         }
-        if flushes && !marks.preparing && !self.space.is_short() && self.log_rests() {
+        if flushes && !marks.preparing && !is_short && self.log_rests() {
             marks.preparing = true;
             return Some(self.jobs.job(Work::TrimLog, MarkKind::Preparing));
         }
@@ -78,10 +85,21 @@ impl Store {
         if role == Role::Urgent || now < marks.compactions_rest_until {
             return None;
         }
+        // What runs takes room that is still free.
+        let room = is_short.then(|| {
+            let running = marks.compacting.values().flat_map(InProgress::plans);
+            self.free_space()
+                .saturating_sub(running.map(CompactionPlan::expected_len).sum())
+        });
         keyspaces.values().find_map(|keyspace| {
             let running = marks.compacting.entry(keyspace.id).or_default();
             let view = keyspace.view();
-            let plan = self.picker(keyspace, &view.version, running).pick()?;
+            let picker = self.picker(keyspace, &view.version, running);
+            let plan = match room {
+                Some(room) => picker.pick_within(room),
+                None if self.space.is_tight() => picker.without_rest().pick(),
+                None => picker.pick(),
+            }?;
             Some(self.compaction_job(keyspace, plan, running))
         })
     }
@@ -145,6 +163,7 @@ impl Store {
             }
             Work::PrepareLog => self.prepare_spare(0),
             Work::TrimLog => self.trim_log(),
+            Work::MakeRoom => self.make_room(),
             Work::Flush(keyspace) => self.flush_keyspace(keyspace),
             Work::Compact(keyspace, plan) => self.compact(keyspace, plan),
             Work::RemoveTables => {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use ringwood_env::{Clock, LatchedDisk};
+use ringwood_env::{Clock, Disk, LatchedDisk};
 
 use crate::batch::{Batch, BatchReader, KeyspaceId, KeyspaceNumber, MalformedBatch, StoreTag};
 use crate::budget::MemoryBudget;
@@ -30,7 +30,7 @@ use crate::pressure::Pressure;
 use crate::range_tombstone::Readers;
 use crate::rate::RateLimiter;
 use crate::snapshot::SnapshotList;
-use crate::space::Space;
+use crate::space::{Share, Space};
 use crate::sstable::Block;
 use crate::statistics::{CheckpointProgress, Counters};
 use crate::tables::TableCache;
@@ -74,6 +74,7 @@ pub(crate) struct Store {
     pub(crate) pressure: Pressure,
     pressure_update: Mutex<()>,
     pub(crate) space: Space,
+    pub(crate) share: Share,
     pub(crate) rate: Arc<RateLimiter>,
     pub(crate) jobs: Jobs,
     pub(crate) counters: Counters,
@@ -96,6 +97,7 @@ pub(crate) struct StoreParts {
     pub(crate) log: LogWriter,
     pub(crate) segments: SegmentPool,
     pub(crate) manifest: Manifest,
+    pub(crate) share: Share,
 }
 
 /// Bytes that the next open replays at most after a close in order: a few milliseconds.
@@ -131,6 +133,7 @@ impl Store {
             pressure: Pressure::new(has_threads),
             pressure_update: Mutex::default(),
             space: Space::default(),
+            share: parts.share,
             rate: Arc::new(rate),
             jobs: Jobs::new(has_threads),
             counters: Counters::default(),
@@ -306,6 +309,35 @@ impl Store {
         }])
     }
 
+    /// Whether there is something that [`make_room`](Self::make_room) would give up.
+    pub(crate) fn has_room_to_give(&self) -> bool {
+        lock(&self.segments).has_obsolete() || self.has_unsealed()
+    }
+
+    /// INVARIANT space-2: gives up what is kept for speed, and has all that is in memory written out, so
+    /// that the log can go.
+    pub(crate) fn make_room(&self) -> Result<()> {
+        self.discard_logs(lock(&self.segments).give_back());
+        {
+            let token = self.commit.take_token().ok_or(Error::Closed)?;
+            self.check_writable()?;
+            self.seal_all(&token);
+        }
+        match self.trim_log() {
+            // Then there is not even room for a short segment in the place of a long one, until the
+            // memtables are written out.
+            Err(error) if error.is_disk_full() => Ok(()),
+            trimmed => trimmed,
+        }
+    }
+
+    /// Whether an active memtable has changes.
+    fn has_unsealed(&self) -> bool {
+        let keyspaces = self.keyspaces.all();
+        let mut keyspaces = keyspaces.values();
+        keyspaces.any(|keyspace| !keyspace.view().active.table.is_empty())
+    }
+
     /// Removes log segments that nobody keeps.
     pub(crate) fn discard_logs(&self, logs: Vec<FileNumber>) {
         for number in logs {
@@ -413,8 +445,16 @@ impl Store {
 
     /// Whether the disk has room again, or still; remembers the answer.
     pub(crate) fn look_for_space(&self) -> bool {
-        let reserve = self.options.log_segment_len + self.options.memtable_len() as u64;
-        self.space.look(&*self.disk, &self.options.path, reserve)
+        // INVARIANT space-1
+        let in_memory = self.unflushed_len() as u64 + lock(&self.segments).next_len();
+        let wanted = self.share.kept_free().saturating_add(in_memory);
+        self.space.look(&*self.disk, &self.options.path, wanted)
+    }
+
+    /// Bytes that are free on the disk.
+    pub(crate) fn free_space(&self) -> u64 {
+        let free = self.disk.available_space(&self.options.path);
+        free.unwrap_or(u64::MAX)
     }
 
     /// Seals every memtable that is not empty, so that flushes write all of it out.
@@ -618,7 +658,12 @@ impl Store {
     /// Seals the memtables that hold the oldest part of a log that has grown too long.
     fn bound_log(&self, token: &Token<'_>) {
         let oldest = self.manifest().state().logs.first().copied();
-        if self.live_log_len() <= self.options.log_len_max() {
+        let len_max = match self.space.is_short() {
+            // Each delete that comes now takes log, of the room that is kept free.
+            true => self.share.kept_free() / 4,
+            false => self.share.log_len_max(&self.options),
+        };
+        if self.live_log_len() <= len_max {
             return;
         }
         let needed = self.first_needed_log(&[]);
@@ -702,7 +747,7 @@ impl CommitTarget for Store {
     }
 
     fn after_publish(&self, token: &Token<'_>) {
-        let memtable_len = self.options.memtable_len();
+        let memtable_len = self.share.memtable_len(&self.options);
         let keyspaces = self.keyspaces.all();
         for keyspace in keyspaces.values() {
             if keyspace.view().active.table.filled() >= memtable_len {

@@ -19,9 +19,19 @@ use utoipa::ToSchema;
 
 use crate::answer_body::AnswerBody;
 use crate::app::FullResponse;
-use crate::encoding::{Encoding, base64_decode};
 use crate::error::{Code, Outcome, Problem, Result};
-use crate::object::{self, Object};
+use crate::request::base64_decode;
+
+/// How a value stands in JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Encoding {
+    /// Any bytes, in base64.
+    #[default]
+    Base64,
+    /// Text, as it is.
+    Utf8,
+}
 
 /// What to set a key to.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -290,7 +300,6 @@ impl PageReply {
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchBody {
     /// What to do.
-    #[serde(deserialize_with = "object::objects")]
     pub(crate) items: Vec<Item>,
 }
 
@@ -320,7 +329,7 @@ pub(crate) struct Item {
     /// For `put`: the bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) value: Option<String>,
-    /// How the value stands here; as the parameter `encoding`, or base64.
+    /// How the value stands here; base64 if it is not said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) encoding: Option<Encoding>,
     /// For `put`: seconds to live, or `"never"`.
@@ -408,13 +417,12 @@ pub(crate) fn decode_value(value: String, encoding: Encoding) -> Result<Bytes> {
     }
 }
 
-/// Reads a JSON body: an object.
+/// Reads a JSON body.
 ///
 /// # Errors
 /// [`Code::JsonInvalid`] says where.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
-    let read = serde_json::from_slice(body).map(|Object(body)| body);
-    read.map_err(|error| Problem::new(Code::JsonInvalid, error.to_string()))
+    serde_json::from_slice(body).map_err(|error| Problem::new(Code::JsonInvalid, error.to_string()))
 }
 
 /// A response of JSON.

@@ -10,12 +10,13 @@ use crate::answers::SHORT;
 use crate::app::{App, FullResponse};
 use crate::budget::Share;
 use crate::call::{Call, key_reply, misfit};
-use crate::encoding::Encoding;
 use crate::error::{Code, Problem, Result};
 use crate::head::Head;
-use crate::json::{self, EntryReply, PageReply, PutBody, WriteReply};
-use crate::request;
+use crate::json::{self, Encoding, EntryReply, PageReply, PutBody, WriteReply};
+use crate::request::{self, Query};
 
+/// Entries of a page that does not say how many.
+const PAGE_LEN: u64 = 100;
 /// A page ends at its limit, or at so many bytes for each item it might have had; at no less than this.
 const ITEM_LEN: usize = 16 << 10;
 const PAGE_LEN_LEAST: usize = 256 << 10;
@@ -24,7 +25,7 @@ const ITEMS_COUNTED: usize = 10_000;
 
 pub(crate) async fn get(mut call: Call<'_>) -> Result<FullResponse> {
     let key = request::key(call.route.key, &mut call.query)?;
-    let wanted = request::encoding(&mut call.query)?;
+    let wanted = encoding(&mut call.query)?;
     request::check_consistency(&call.head, &mut call.query)?;
     call.query.finish()?;
     let request = Request::Get {
@@ -49,7 +50,7 @@ pub(crate) async fn get(mut call: Call<'_>) -> Result<FullResponse> {
 pub(crate) async fn put(mut call: Call<'_>) -> Result<FullResponse> {
     let target = call.target()?;
     let ttl = request::ttl(&mut call.query)?;
-    let wanted = request::encoding(&mut call.query)?;
+    let wanted = encoding(&mut call.query)?;
     call.query.finish()?;
     // Base64 is a third longer than what it stands for; and the other fields need room.
     let room = call.app.limits.value_len / 3 + (16 << 10);
@@ -114,21 +115,34 @@ fn as_json(head: &Head<'_>, body: &[u8]) -> Result<Option<PutBody>> {
     Ok(unsaid.then(|| json::parse(body).ok()).flatten())
 }
 
+fn encoding(query: &mut Query<'_>) -> Result<Encoding> {
+    match query.take("encoding")?.as_deref() {
+        None | Some("base64") => Ok(Encoding::Base64),
+        Some("utf8") => Ok(Encoding::Utf8),
+        Some(_) => Err(request::invalid_parameter(
+            "encoding",
+            "must be base64 or utf8",
+        )),
+    }
+}
+
 pub(crate) async fn scan(mut call: Call<'_>) -> Result<FullResponse> {
     let query = &mut call.query;
     let owned = |key: Option<Cow<'_, [u8]>>| key.map(|key| Bytes::from(key.into_owned()));
-    let limit = request::limit(query)?;
+    let limit = query
+        .take_number("limit", 1, u64::from(u32::MAX))?
+        .unwrap_or(PAGE_LEN);
     let mut scan = Scan {
         start: owned(query.take_bytes("start")?),
         end: owned(query.take_bytes("end")?),
         prefix: owned(query.take_bytes("prefix")?),
-        limit,
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
         reverse: query.take_flag("reverse")?,
         keys_only: query.take_flag("keys_only")?,
         cursor: query.take("cursor")?.map(Cow::into_owned),
         len_max: None,
     };
-    let wanted = request::encoding(query)?;
+    let wanted = encoding(query)?;
     request::check_consistency(&call.head, query)?;
     call.query.finish()?;
     let namespace = call.app.namespace(&call.route)?;
@@ -197,7 +211,6 @@ mod tests {
             "{",
             "",
             "[]",
-            r#"["aGk=",null,3,null,null]"#,
             r#"{"value":3}"#,
             r#"{"value":"","tll":3}"#,
             r#"{"ttl":1}"#,

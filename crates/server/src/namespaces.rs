@@ -12,8 +12,7 @@ use crate::app::FullResponse;
 use crate::call::Call;
 use crate::error::Result;
 use crate::json;
-use crate::object::object;
-use crate::request::{self, decode_name};
+use crate::request::decode_name;
 
 /// A namespace to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -22,7 +21,7 @@ pub(crate) struct CreateBody {
     /// 1 to 63 of `a-z`, `0-9`, `.`, `_`, `-`, beginning with a letter or digit.
     name: String,
     /// What it promises; defaults fill in what is left out.
-    #[serde(default, deserialize_with = "object")]
+    #[serde(default)]
     #[schema(value_type = PolicyShape)]
     policy: Policy,
 }
@@ -36,12 +35,10 @@ pub(crate) struct NamespaceReply<'a> {
     policy: &'a Policy,
 }
 
-/// A page of the namespaces, by name.
+/// All namespaces, by name.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct NamespaceList<'a> {
     namespaces: Vec<NamespaceReply<'a>>,
-    /// To be sent for the next page; `null`: this was the last.
-    cursor: Option<String>,
 }
 
 /// A namespace that is gone.
@@ -101,15 +98,14 @@ fn describe(namespace: &Namespace) -> NamespaceReply<'_> {
     }
 }
 
-pub(crate) fn list(mut call: Call<'_>) -> Result<FullResponse> {
-    let limit = request::limit(&mut call.query)?;
-    let cursor = call.query.take("cursor")?;
+pub(crate) fn list(call: Call<'_>) -> Result<FullResponse> {
     call.query.finish()?;
-    let page = call.app.node.namespaces(limit, cursor.as_deref())?;
-    let namespaces = page.namespaces.iter();
+    let namespaces = call.app.node.namespaces();
     let reply = NamespaceList {
-        namespaces: namespaces.map(|namespace| describe(namespace)).collect(),
-        cursor: page.cursor,
+        namespaces: namespaces
+            .iter()
+            .map(|namespace| describe(namespace))
+            .collect(),
     };
     Ok(json::respond(StatusCode::OK, &reply))
 }

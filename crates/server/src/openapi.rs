@@ -92,14 +92,14 @@ const fn describe(action: Action) -> Described {
         ),
         Action::Batch => (
             "Puts, gets and deletes several keys, each with a result of its own",
-            &["r", "w", "durability", "encoding"],
+            &["r", "w", "durability"],
             Json("BatchBody"),
             "200",
             Json("BatchReply"),
         ),
         Action::NamespaceList => (
-            "Lists the namespaces by name, page by page",
-            &["limit", "cursor"],
+            "Lists the namespaces",
+            &[],
             Nothing,
             "200",
             Json("NamespaceList"),

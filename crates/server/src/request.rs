@@ -1,13 +1,13 @@
 //! What a request says besides its body: namespace, key, parameters, consistency, time to live.
 
 use std::borrow::Cow;
-use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use hyper::header::{self, HeaderName, HeaderValue};
 
 use ringwood_node::{Durability, TTL_SECONDS_MAX, Ttl};
 
-use crate::encoding::{Encoding, base64_decode};
 use crate::error::{Code, Problem, Result};
 use crate::head::Head;
 
@@ -50,6 +50,18 @@ pub(crate) fn decode_name(segment: &str) -> Result<Cow<'_, str>> {
         None => None,
     };
     name.ok_or_else(|| Problem::new(Code::NamespaceNotFound, "no namespace has such a name"))
+}
+
+/// Reads base64 in either alphabet, with padding or without.
+pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
+    let url_safe = text.contains(['-', '_']);
+    let engine = match (url_safe, text.ends_with('=')) {
+        (false, true) => &STANDARD,
+        (false, false) => &STANDARD_NO_PAD,
+        (true, true) => &URL_SAFE,
+        (true, false) => &URL_SAFE_NO_PAD,
+    };
+    engine.decode(text).ok()
 }
 
 /// The key a request names in its path, or in `key64`.
@@ -126,8 +138,8 @@ impl<'a> Query<'a> {
         let Some(text) = self.take(name)? else {
             return Ok(None);
         };
-        match number(&text) {
-            Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
+        match text.parse() {
+            Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
             _ => Err(invalid_parameter(
                 name,
                 &format!("must be a whole number from {least} to {most}"),
@@ -159,12 +171,6 @@ impl<'a> Query<'a> {
             Some((name, _)) => Err(invalid_parameter(name, "is not known here")),
         }
     }
-}
-
-/// A whole number as requests write it; Rust would also take `+5`.
-pub(crate) fn number<T: FromStr>(text: &str) -> Option<T> {
-    let text = (!text.starts_with('+')).then_some(text)?;
-    text.parse().ok()
 }
 
 pub(crate) fn invalid_parameter(name: &str, why: &str) -> Box<Problem> {
@@ -233,7 +239,7 @@ pub(crate) fn ttl(query: &mut Query<'_>) -> Result<Ttl> {
     match query.take("ttl")?.as_deref() {
         None => Ok(Ttl::Default),
         Some("never") => Ok(Ttl::Never),
-        Some(text) => number(text).map(Ttl::Seconds).ok_or_else(invalid_ttl),
+        Some(text) => text.parse().map(Ttl::Seconds).map_err(|_| invalid_ttl()),
     }
 }
 
@@ -268,30 +274,6 @@ pub(crate) fn content_type(head: &Head<'_>) -> Result<Option<String>> {
             Err(Problem::new(Code::HeaderInvalid, detail))
         }
     }
-}
-
-/// Takes how values stand in JSON.
-///
-/// # Errors
-/// [`Code::ParameterInvalid`].
-pub(crate) fn encoding(query: &mut Query<'_>) -> Result<Encoding> {
-    match query.take("encoding")?.as_deref() {
-        None | Some("base64") => Ok(Encoding::Base64),
-        Some("utf8") => Ok(Encoding::Utf8),
-        Some(_) => Err(invalid_parameter("encoding", "must be base64 or utf8")),
-    }
-}
-
-/// Entries of a page that does not say how many.
-const PAGE_LEN: u64 = 100;
-
-/// Takes how many entries a page may have.
-///
-/// # Errors
-/// [`Code::ParameterInvalid`]; the node knows the most.
-pub(crate) fn limit(query: &mut Query<'_>) -> Result<usize> {
-    let limit = query.take_number("limit", 1, u64::from(u32::MAX))?;
-    Ok(usize::try_from(limit.unwrap_or(PAGE_LEN)).unwrap_or(usize::MAX))
 }
 
 /// Takes when a write is acknowledged.
@@ -349,7 +331,7 @@ mod tests {
         assert_eq!(code(query.take("x")), Some(Code::ParameterInvalid));
         assert_eq!(code(query.take("y")), Some(Code::ParameterInvalid));
         assert_eq!(code(query.finish()), Some(Code::ParameterInvalid));
-        for bad in ["0", "10", "-1", "1.0", "%2B5", "99999999999999999999", ""] {
+        for bad in ["0", "10", "-1", "1.0", "99999999999999999999", ""] {
             let text = format!("limit={bad}");
             let mut query = Query::new(Some(&text));
             assert_eq!(
@@ -371,13 +353,7 @@ mod tests {
         );
         assert_eq!(parse("ttl=never").unwrap(), Ttl::Never);
         assert_eq!(parse("").unwrap(), Ttl::Default);
-        for bad in [
-            "ttl=1e3",
-            "ttl=",
-            "ttl=1.5",
-            "ttl=%2B5",
-            "ttl=99999999999999999999",
-        ] {
+        for bad in ["ttl=1e3", "ttl=", "ttl=1.5", "ttl=99999999999999999999"] {
             assert_eq!(code(parse(bad)), Some(Code::TtlInvalid), "{bad}");
         }
         for bad in ["1.5", "\"1\"", "true", "[]", "1e40", "99999999999999999999"] {

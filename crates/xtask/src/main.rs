@@ -9,6 +9,7 @@ mod binary;
 mod consensus;
 mod count;
 mod engine;
+mod full_disk_test;
 mod idle_test;
 mod kill_test;
 mod load;
@@ -52,6 +53,8 @@ enum Chore {
     Consensus(consensus::Arguments),
     /// Import a real directory tree while the server is killed again and again.
     KillTest(kill_test::Arguments),
+    /// Fill small file systems until nothing more is taken, empty them by deletes, again and again.
+    FullDiskTest(full_disk_test::Arguments),
     /// Kill a server with gigabytes in its store in the middle of writing, and time its starts.
     StartTest(start_test::Arguments),
     /// Count the instructions, allocations and clock reads of a request, and compare with what was kept.
@@ -81,6 +84,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Mutants(arguments) => mutants::run(&root(), &arguments),
         Chore::Consensus(arguments) => consensus::run(&root(), &arguments),
         Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
+        Chore::FullDiskTest(arguments) => full_disk_test::run(&root(), &arguments),
         Chore::StartTest(arguments) => start_test::run(&root(), &arguments),
         Chore::Count(arguments) => count::run(&root(), &arguments),
         Chore::IdleTest(arguments) => idle_test::run(&root(), &arguments),

@@ -34,10 +34,20 @@ impl Server {
 
     /// As [`Server::start`], with some of its settings, each `KEY=VALUE`.
     pub(crate) fn start_with(binary: &Path, directory: &Path, settings: &[String]) -> Result<Self> {
+        Self::start_beside(binary, directory, directory, settings)
+    }
+
+    /// As [`Server::start_with`], with its log lines in another directory.
+    pub(crate) fn start_beside(
+        binary: &Path,
+        directory: &Path,
+        logs: &Path,
+        settings: &[String],
+    ) -> Result<Self> {
         let program = Program {
             binary: binary.to_owned(),
             data_dir: directory.join("data"),
-            log: directory.join("server.log"),
+            log: logs.join("server.log"),
             settings: settings.to_vec(),
         };
         let (child, url, took) = program.spawn("127.0.0.1:0")?;

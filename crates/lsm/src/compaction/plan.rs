@@ -62,6 +62,23 @@ impl CompactionPlan {
         self.tables().map(|table| table.len).sum()
     }
 
+    /// About how many bytes come of it, where each delete meets what it deletes.
+    pub(crate) fn expected_len(&self) -> u64 {
+        if self.kind == CompactionKind::TrivialMove {
+            return 0;
+        }
+        // What a range delete meets nobody knows before it is read.
+        if self.tables().any(|table| table.range_deletes > 0) {
+            return 0;
+        }
+        let entries: u64 = self.tables().map(|table| table.entries).sum();
+        let deletes: u64 = self.tables().map(|table| table.deletes).sum();
+        let puts = entries.saturating_sub(deletes);
+        let left = u128::from(self.input_len()) * u128::from(puts.saturating_sub(deletes))
+            / u128::from(puts.max(1));
+        u64::try_from(left).unwrap_or(u64::MAX)
+    }
+
     /// Bytes that leave each level for another.
     fn leaving(&self) -> impl Iterator<Item = (usize, u64)> {
         let leaving = self

@@ -37,6 +37,10 @@ pub(crate) struct Picker<'a> {
     /// Changes up to this one are the same for every snapshot.
     oldest_snapshot: SeqNo,
     pub(super) shape: Shape,
+    /// Bytes that what comes of a compaction may take. `None`: there is room for all.
+    room: Option<u64>,
+    /// Before a table's deletes are driven down by themselves it rests this long.
+    rest_ms: u64,
 }
 
 impl<'a> Picker<'a> {
@@ -56,6 +60,8 @@ impl<'a> Picker<'a> {
             now_ms,
             oldest_snapshot,
             shape: Shape::of(version, options),
+            room: None,
+            rest_ms: REST_MS,
         }
     }
 
@@ -67,6 +73,24 @@ impl<'a> Picker<'a> {
                 self.pick_where(CompactionKind::Tombstones, |l, t| self.deletes_weigh(l, t))
             })
             .or_else(|| self.pick_where(CompactionKind::Expired, |_, t| self.has_expired(t)))
+    }
+
+    /// Deletes are driven down at once: where room will soon be short.
+    pub(crate) fn without_rest(self) -> Self {
+        Self { rest_ms: 0, ..self }
+    }
+
+    /// The next compaction that ends in more room, and that can be carried out in `room` bytes: on a
+    /// disk that is full. Deletes go down at once, and then all that lies above the lowest level, where it
+    /// may hide something. To be asked again as [`pick`](Self::pick) is.
+    pub(crate) fn pick_within(mut self, room: u64) -> Option<CompactionPlan> {
+        self.room = Some(room);
+        let removes = |table: &Table| table.deletes > 0 || table.range_deletes > 0;
+        self.pick_where(CompactionKind::Tombstones, |level, table| {
+            (level < BOTTOM && removes(table)) || self.deletes_weigh(level, table)
+        })
+        .or_else(|| self.pick_where(CompactionKind::Expired, |_, table| self.has_expired(table)))
+        .or_else(|| self.pick_where(CompactionKind::Leveled, |level, _| level < BOTTOM))
     }
 
     fn pick_by_size(&self) -> Option<CompactionPlan> {
@@ -227,7 +251,7 @@ impl<'a> Picker<'a> {
             && table.deletes.saturating_mul(100) >= table.entries.saturating_mul(DELETES_PERCENT);
         let is_older_than = |ms| self.now_ms >= table.created_at_ms.saturating_add(ms);
         if level < BOTTOM {
-            return (many || table.range_deletes > 0) && is_older_than(REST_MS);
+            return (many || table.range_deletes > 0) && is_older_than(self.rest_ms);
         }
         // Here they go at once, where neither a snapshot nor an expiry filter holds them.
         let is_held = self.options.expiry_filter.is_some() && !is_older_than(ASK_AGAIN_MS);
@@ -264,7 +288,8 @@ impl<'a> Picker<'a> {
 
     /// Most bytes that one compaction takes on where it has the choice.
     pub(super) fn len_max(&self) -> u64 {
-        self.options.table_len.saturating_mul(TABLES_MAX)
+        let len = self.options.table_len.saturating_mul(TABLES_MAX);
+        self.room.map_or(len, |room| len.min(room))
     }
 
     /// The plan, unless it is in the way of one that runs.
@@ -277,7 +302,8 @@ impl<'a> Picker<'a> {
         inputs.retain(|(_, tables)| !tables.is_empty());
         let table_len = self.options.table_len;
         let plan = plan(self.version, table_len, kind, inputs, output_level);
-        self.running.admits(&plan).then_some(plan)
+        let has_room = self.room.is_none_or(|room| plan.expected_len() <= room);
+        (has_room && self.running.admits(&plan)).then_some(plan)
     }
 }
 

@@ -276,6 +276,16 @@ impl SegmentPool {
         obsolete.into_iter().map(|(number, _)| number).collect()
     }
 
+    /// Whether segments are kept for another use.
+    pub(crate) fn has_obsolete(&self) -> bool {
+        !self.obsolete.is_empty()
+    }
+
+    /// Length of the next segment, unless a group asks for a longer one.
+    pub(crate) fn next_len(&self) -> u64 {
+        self.len
+    }
+
     /// Whether a file is kept here, so that nobody deletes it.
     #[cfg(test)]
     pub(crate) fn holds(&self, number: FileNumber) -> bool {

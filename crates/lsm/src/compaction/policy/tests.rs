@@ -516,3 +516,30 @@ fn spans_that_touch_at_an_excluded_end_do_not_overlap() {
     let longer = of(meta(3, [b"a", b"k"], [1, 1]));
     assert!(a.is_within(Span::of(&longer)) && !Span::of(&longer).is_within(a));
 }
+
+/// Half of the keys are deleted on a disk of which an eighth is free.
+#[test]
+fn on_a_full_disk_deletes_end_in_room_within_the_room_there_is() {
+    for seed in 0..8 {
+        let mut tree = run(seed, 700, 3.0, |random| (key(random, 20_000), true));
+        tree.settle();
+        let keys: Vec<_> = tree.model.keys().copied().step_by(2).collect();
+        for keys in keys.chunks(64) {
+            tree.flush(keys.iter().map(|key| (*key, false)));
+        }
+        let len = |tree: &Tree| (0..LEVELS).map(|l| tree.version.level_len(l)).sum::<u64>();
+        let capacity = len(&tree) * 8 / 7;
+        while let Some(plan) = tree.picker().pick_within(capacity - len(&tree)) {
+            let before = tree.written;
+            let occupied = len(&tree);
+            tree.begin_plan(plan);
+            tree.finish(0);
+            let written = tree.written - before;
+            assert!(occupied + written <= capacity, "{written} are too many");
+        }
+        tree.check_all();
+        let live = tree.model.values().filter(|(.., is_put)| *is_put).count() as u64;
+        let left = len(&tree) / ENTRY_LEN;
+        assert!(left <= live + live / 10, "{left} entries, and {live} live");
+    }
+}
