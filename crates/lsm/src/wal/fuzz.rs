@@ -10,7 +10,8 @@ use super::format::{
     FIRST_FRAME, FRAME_HEADER_LEN, FrameHeader, LogPosition, PAGE_LEN, SegmentHeader, checksum,
     to_usize,
 };
-use super::reader::{LiveSegment, replay_file};
+use super::reader::replay_file;
+use super::segment_reader::LiveSegment;
 use crate::batch::BatchReader;
 use crate::files::FileNumber;
 use crate::key::SeqNo;

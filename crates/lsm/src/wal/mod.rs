@@ -1,8 +1,8 @@
 //! The write-ahead log: every change is in it, in order, before it is in memory.
 //!
 //! [`writer`] appends commit groups to *segments*, [`reader`] replays them after a restart and says
-//! what was lost, [`recover`](mod@recover) makes durable what was replayed, [`segment`] makes segments
-//! and recycles them, [`frame`] gathers a group where it can be written from without a copy, and
+//! what was lost, frame by frame as [`segment_reader`] finds them, [`recover`](mod@recover) makes durable
+//! what was replayed, [`segment`] makes segments and recycles them, [`frame`] gathers a group where it can be written from without a copy, and
 //! [`format`](mod@format) is what stands on the disk.
 //!
 //! # Invariants
@@ -31,6 +31,7 @@ pub(crate) mod reader;
 mod recover;
 pub(crate) mod salvage;
 pub(crate) mod segment;
+mod segment_reader;
 pub(crate) mod writer;
 
 #[cfg(any(fuzzing, test))]
@@ -40,8 +41,9 @@ mod tests;
 
 pub(crate) use format::payload_len_max;
 pub(crate) use frame::Frame;
-pub(crate) use reader::{LiveSegment, Recovered, TornTail, holds_frames, read_log};
+pub(crate) use reader::{Recovered, TornTail, holds_frames, read_log};
 pub(crate) use recover::recover;
 pub(crate) use salvage::salvage;
 pub(crate) use segment::{FIRST_LEN, Preparation, Segment, SegmentPool, segment_len_for};
+pub(crate) use segment_reader::LiveSegment;
 pub(crate) use writer::LogWriter;

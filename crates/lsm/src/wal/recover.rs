@@ -10,7 +10,8 @@ use std::ops::Range;
 use ringwood_env::{Disk, DiskFile, OpenMode};
 
 use super::format::to_usize;
-use super::reader::{LiveSegment, Recovered, RecoveredFrame, SegmentReader, replay_all};
+use super::reader::{Recovered, RecoveredFrame, replay_all};
+use super::segment_reader::{LiveSegment, SegmentReader};
 use crate::error::{Corruption, CorruptionKind, Error, Result};
 use crate::plant::{Plant, is_planted};
 

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use ringwood_env::Disk;
 
 use super::format::{FIRST_FRAME, FRAME_ALIGNMENT};
-use super::reader::{LiveSegment, RecoveredFrame, SegmentReader};
+use super::reader::RecoveredFrame;
+use super::segment_reader::{LiveSegment, SegmentReader};
 use crate::error::{Corruption, CorruptionKind, Error, Result};
 use crate::key::SeqNo;
 
