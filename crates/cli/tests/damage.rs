@@ -70,6 +70,12 @@ fn flip(path: &Path, offset: usize) {
     fs::write(path, bytes).unwrap();
 }
 
+/// Damages more of a record of the log than can be put right.
+fn spoil(path: &Path, offset: usize) {
+    flip(path, offset);
+    flip(path, offset + 1);
+}
+
 /// The log that holds the keys, and where one of them begins in it.
 fn place_in_log(data: &Path, number: usize) -> (PathBuf, usize) {
     let wanted = value(number);
@@ -182,6 +188,47 @@ fn a_torn_log_tail_is_recovered_and_told() {
     }
 }
 
+/// The last write was acknowledged, and nothing follows that says so: it is not taken for a torn one.
+#[test]
+fn a_byte_of_the_log_that_changed_is_put_right_and_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut server = Server::start(&data);
+    for number in 0..4 {
+        let put = server.run(&["put", &format!("k{number}"), &value(number)]);
+        assert_eq!(put.code, 0, "{put:?}");
+    }
+    server.kill();
+    let mut flipped = Vec::new();
+    for number in [1, 3] {
+        let (log, place) = place_in_log(&data, number);
+        flip(&log, place + 5);
+        flipped.push((log, place + 5));
+    }
+    let told = verify(&data);
+    assert_eq!(told.code, 0, "{told:?}");
+    let report = told.json();
+    for ((log, at), healed) in flipped.iter().zip(report["healed"].as_array().unwrap()) {
+        assert_eq!(healed["file"], log.to_str().unwrap(), "{report}");
+        assert_eq!(healed["offset"], *at, "{report}");
+    }
+    assert!(report["torn_tail"].is_null(), "{report}");
+    let repaired = run(ringwood(&["-o", "json", "repair"]).arg(&data));
+    assert_eq!(repaired.code, 0, "there is nothing to repair: {repaired:?}");
+    assert_eq!(repaired.json()["healed"], report["healed"]);
+    server.restart();
+    let (log, at) = &flipped[1];
+    let told = format!("{} is corrupt at byte {at}", log.display());
+    assert!(server.log().contains(&told), "{}", server.log());
+    for number in 0..4 {
+        let got = server.run(&["get", &format!("k{number}")]);
+        assert_eq!(got.out, value(number), "{number}");
+    }
+    server.kill();
+    let healed = verify(&data);
+    assert_eq!(healed.json()["healed"], serde_json::json!([]), "{healed:?}");
+}
+
 #[test]
 fn damage_in_the_middle_of_the_log_is_named_and_the_rest_saved() {
     let directory = tempfile::tempdir().unwrap();
@@ -193,7 +240,7 @@ fn damage_in_the_middle_of_the_log_is_named_and_the_rest_saved() {
     }
     server.kill();
     let (log, place) = place_in_log(&data, 7);
-    flip(&log, place + 5);
+    spoil(&log, place + 5);
     let told = refused(&data);
     assert!(told.err.contains(log.to_str().unwrap()), "{told:?}");
     assert!(told.err.contains("is corrupt at byte"), "{told:?}");

@@ -251,6 +251,9 @@ pub enum CorruptionKind {
     /// The bytes do not match their checksum.
     #[error("the checksum does not match")]
     Checksum,
+    /// One byte of a record is not what was written, and it is known what was.
+    #[error("one byte is not what was written")]
+    ChangedByte,
     /// The file ends inside a record.
     #[error("the file ends too early")]
     Truncated,

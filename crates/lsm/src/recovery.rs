@@ -48,7 +48,7 @@ pub struct OpenReport {
     pub replayed: u64,
     /// The end of the log that a crash tore off, if one did: writes nobody was told of.
     pub torn_tail: Option<TornLog>,
-    /// Damage passed by without loss.
+    /// Damage passed by without loss: of what stands twice, or of one byte of the log that can be told.
     pub healed: Vec<Corruption>,
 }
 
@@ -393,6 +393,7 @@ fn replay_log(
     clock.raise(recovered.last_time_ms);
     // Every open lists a log, and only a close in order gives up the last one.
     report.clean = recovered.clean_close || state.logs.is_empty();
+    report.healed.extend(recovered.mended.iter().cloned());
     report.torn_tail = recovered.torn.clone().map(TornLog::from);
     if let Some(torn) = &report.torn_tail {
         tracing::warn!(?torn, "a crash tore off the end of the log");

@@ -40,7 +40,8 @@ use lost::Aside;
 pub struct RepairReport {
     /// The damage found. Empty: nothing was done.
     pub problems: Vec<Corruption>,
-    /// Damage of what stands twice: nothing is lost, and the next write to the file heals it.
+    /// Damage of what stands twice, or of one byte of the log that can be told: nothing is lost, and the
+    /// next opening, or the next write to the file, heals it.
     pub healed: Vec<Corruption>,
     /// Whether the manifest was made anew from the tables. Then what was deleted, or dropped, shortly
     /// before may be back.

@@ -33,7 +33,8 @@ pub struct VerifyReport {
     pub log_entries: u64,
     /// Damage. Empty: everything is as it was written.
     pub problems: Vec<Corruption>,
-    /// Damage of what stands twice: nothing is lost. It goes with the next write to the file.
+    /// Damage of what stands twice, or of one byte of the log that can be told: nothing is lost. It goes
+    /// with the next opening, or the next write to the file.
     pub healed: Vec<Corruption>,
     /// The end of the log that a crash tore off, if one did: writes nobody was told of.
     pub torn_tail: Option<TornLog>,
@@ -246,11 +247,14 @@ impl<'a> Check<'a> {
         match read {
             Ok(recovered) => {
                 self.report.torn_tail = recovered.torn.map(TornLog::from);
+                self.report.healed.extend(recovered.mended);
                 Ok(())
             }
             Err(error) => {
                 self.problem(error)?;
-                for lost in wal::salvage(self.disk, live, &mut |_| Ok(()))? {
+                let found = wal::salvage(self.disk, live, &mut |_| Ok(()))?;
+                self.report.healed.extend(found.mended);
+                for lost in found.lost {
                     self.problem(lost.to_corruption().into())?;
                 }
                 Ok(())

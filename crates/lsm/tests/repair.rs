@@ -9,13 +9,22 @@ use ringwood_lsm::{Db, Durability, Error, RepairReport, repair, verify};
 use store_kit::{Expected, KEYS, closed_store, key, options, read_everything};
 
 /// What may happen to a file.
-const DAMAGES: [&str; 6] = ["flip", "zeros", "start lost", "cut", "emptied", "missing"];
+const DAMAGES: [&str; 7] = [
+    "flip",
+    "two flips",
+    "zeros",
+    "start lost",
+    "cut",
+    "emptied",
+    "missing",
+];
 
 fn damage(disk: &FaultyDisk, path: &str, how: &str, at: usize) {
     let mut bytes = disk.read_file(path).unwrap();
     let at = at.min(bytes.len() - 1);
     match how {
         "flip" => bytes[at] ^= 1,
+        "two flips" => [at - 1, at].into_iter().for_each(|at| bytes[at] ^= 1),
         "zeros" => bytes
             .iter_mut()
             .skip(at)
@@ -178,7 +187,9 @@ fn a_hole_in_the_log_costs_what_stood_in_it_and_nothing_behind() {
         bytes[4096..4160].iter().any(|byte| *byte != 0)
     };
     let path = logs.iter().find(with_data).unwrap();
-    damage(&disk, path, "flip", 4096 + 70);
+    damage(&disk, path, "two flips", 4096 + 70);
+    let second = second_frame(&disk.read_file(path).unwrap());
+    damage(&disk, path, "flip", second + 70);
     assert!(matches!(
         Db::open(options(&disk)),
         Err(Error::Corruption(_))
@@ -187,14 +198,45 @@ fn a_hole_in_the_log_costs_what_stood_in_it_and_nothing_behind() {
     let [loss] = &report.lost[..] else {
         panic!("{report:?}");
     };
-    assert_eq!(loss.bytes.len(), 1);
+    let hole = 4096..second as u64;
+    assert_eq!(loss.bytes, std::slice::from_ref(&hole));
     assert!(report.log_entries_saved > 20, "{report:?}");
+    // Of the next frame one byte was changed, and it is known which.
+    let [mended] = &report.healed[..] else {
+        panic!("{report:?}");
+    };
+    assert_eq!(mended.offset, second as u64 + 70);
     check(&disk, &expected, &report, "hole");
     let db = Db::open(options(&disk)).unwrap();
     for name in expected.keys() {
         let found = db.keyspace(name).unwrap().get(b"last").unwrap();
         assert_eq!(found.unwrap(), b"of all", "written behind the hole");
     }
+}
+
+/// Where the second frame of a log stands: behind the first one, or on the next page if that says so.
+fn second_frame(log: &[u8]) -> usize {
+    let len = u32::from_le_bytes(log[4096 + 24..4096 + 28].try_into().unwrap());
+    let alignment = if log[4096 + 56] & 1 == 0 { 8 } else { 4096 };
+    (4096 + 64 + usize::try_from(len).unwrap()).next_multiple_of(alignment)
+}
+
+#[test]
+fn one_changed_byte_of_the_log_is_no_loss() {
+    let (disk, expected) = closed_store();
+    let path = files_of(&disk, ".log").remove(0);
+    damage(&disk, &path, "flip", 4096 + 70);
+    let sound = verify(&options(&disk)).unwrap();
+    assert!(sound.is_clean() && sound.healed.len() == 1, "{sound:?}");
+    let report = repair(&options(&disk)).unwrap();
+    assert!(report.is_clean() && report.lost.is_empty(), "{report:?}");
+    assert_eq!(report.healed, sound.healed);
+    let db = Db::open(options(&disk)).unwrap();
+    assert_eq!(db.open_report().healed, sound.healed);
+    assert!(read_everything(&db, &expected, &"opened").is_empty());
+    db.close().unwrap();
+    let sound = verify(&options(&disk)).unwrap();
+    assert!(sound.is_clean() && sound.healed.is_empty(), "{sound:?}");
 }
 
 #[test]
@@ -216,7 +258,7 @@ fn a_repair_that_crashes_anywhere_is_done_again() {
     let table = files_of(&disk, ".sst").pop().unwrap();
     damage(&disk, &table, "zeros", 300);
     let log = files_of(&disk, ".log").remove(0);
-    damage(&disk, &log, "flip", 4200);
+    damage(&disk, &log, "two flips", 4200);
     for crash_at in 1.. {
         let mode = CrashMode::ALL[crash_at % 3];
         let image = disk.image(crash_at as u64);

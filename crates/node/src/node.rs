@@ -241,7 +241,7 @@ impl Node {
 /// Says what opening found; the engine has told of a torn log.
 fn tell(report: &OpenReport) {
     for damage in &report.healed {
-        tracing::warn!(%damage, "it stands twice, so nothing is lost");
+        tracing::warn!(%damage, "damage was put right, and nothing is lost");
     }
     if report.replayed > 0 {
         tracing::info!(changes = report.replayed, "the log was replayed");

@@ -37,7 +37,10 @@ pub(super) fn mend(bench: &mut Bench<'_>, catalog: &Catalog, state: &mut State) 
             recovery::refuse_unknown_keyspace(bench.options, &catalog.state, batches)
         });
         match read {
-            Ok(_) => return Ok(()),
+            Ok(sound) => {
+                bench.report.healed.extend(sound.mended);
+                return Ok(());
+            }
             Err(error) => bench.problem(damage_of(error)?),
         }
         live
@@ -78,7 +81,7 @@ fn replay(bench: &mut Bench<'_>, segments: &[LiveSegment], state: &mut State) ->
         memtables: BTreeMap::new(),
         skipped: BTreeSet::new(),
     };
-    let lost = wal::salvage(&*disk, segments, &mut |frame| {
+    let found = wal::salvage(&*disk, segments, &mut |frame| {
         let entries: Result<Vec<_>, _> = BatchReader::new(frame.payload).collect();
         match entries {
             Ok(entries) => {
@@ -100,7 +103,8 @@ fn replay(bench: &mut Bench<'_>, segments: &[LiveSegment], state: &mut State) ->
         bench.problem(Corruption::new(&file, offset, CorruptionKind::Encoding));
         lose(bench, file, None, Some(count.into()));
     }
-    for lost in lost {
+    bench.report.healed.extend(found.mended);
+    for lost in found.lost {
         bench.problem(lost.to_corruption());
         let bytes = (!lost.bytes.is_empty()).then_some(lost.bytes);
         lose(bench, lost.file, bytes, lost.entries);

@@ -19,16 +19,18 @@
 //!                 28  entries u32
 //!                 32  time u64                   milliseconds since the Unix epoch
 //!                 40  durable: segment u64 | offset u64
-//!                 56  flags u8 | reserved u8 | encryption key id u16 = 0 | reserved u32
+//!                 56  flags u8 | reserved u8 | encryption key id u16 = 0
+//!                 60  payload hash u32           0: none, in frames of earlier builds
 //!                 64  payload                    batches, one after another
 //! ```
 //! All numbers are little-endian; what is reserved is zero. Checksums are CRC32C; a frame's begin at
-//! the salt. A frame stands at a multiple of 8 bytes, directly behind the one before it, or on the
+//! the salt. The hash is the lower half of XXH3-64. A frame stands at a multiple of 8 bytes, directly behind the one before it, or on the
 //! next page if that one says so (flag 1); flag 2 says that the log was closed here. A frame without
 //! entries carries only its watermark. See `docs/format.md` for the picture.
 
 use crc_fast::{CrcAlgorithm, Digest};
 use ringwood_env::disk::DIRECT_ALIGNMENT;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::files::FileNumber;
 use crate::key::SeqNo;
@@ -165,6 +167,8 @@ impl SegmentHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) payload_checksum: u32,
+    /// Confirms what the frame was where one of its bytes is not as it was written; 0 confirms nothing.
+    pub(crate) payload_hash: u32,
     pub(crate) payload_len: u32,
     /// The segment it was written for.
     pub(crate) log: FileNumber,
@@ -194,6 +198,7 @@ impl FrameHeader {
         put_u64(&mut bytes, 40, self.durable.log.get());
         put_u64(&mut bytes, 48, self.durable.offset);
         bytes[56] = u8::from(self.page_aligned) * FLAG_PAGE_ALIGNED + u8::from(self.end) * FLAG_END;
+        put_u32(&mut bytes, 60, self.payload_hash);
         let sum = checksum(salt, &bytes[4..]);
         put_u32(&mut bytes, 0, sum);
         bytes
@@ -214,6 +219,7 @@ impl FrameHeader {
         }
         Some(Self {
             payload_checksum: u32_at(bytes, 4),
+            payload_hash: u32_at(bytes, 60),
             payload_len: u32_at(bytes, 24),
             log,
             first_seq: SeqNo::new(first_seq),
@@ -228,9 +234,14 @@ impl FrameHeader {
         })
     }
 
+    /// Bytes of the frame.
+    pub(crate) fn frame_len(&self) -> u64 {
+        FRAME_HEADER_LEN as u64 + u64::from(self.payload_len)
+    }
+
     /// Where the frame that follows this one at `offset` stands.
     pub(crate) fn next_offset(&self, offset: u64) -> u64 {
-        let end = offset + FRAME_HEADER_LEN as u64 + u64::from(self.payload_len);
+        let end = offset + self.frame_len();
         let alignment = if self.page_aligned {
             PAGE_LEN
         } else {
@@ -258,6 +269,12 @@ pub(crate) fn checksum(salt: u32, bytes: &[u8]) -> u32 {
     let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, u64::from(salt));
     digest.update(bytes);
     u32::try_from(digest.finalize()).expect("a 32-bit checksum")
+}
+
+/// A hash of a payload that has nothing to do with its checksum; never 0.
+#[allow(clippy::cast_possible_truncation)] // the lower half is what is kept
+pub(crate) fn payload_hash(payload: &[u8]) -> u32 {
+    (xxh3_64(payload) as u32).max(1)
 }
 
 /// Lengths and offsets inside a segment, which has at most 1 GiB.
@@ -292,6 +309,7 @@ mod tests {
     fn frame() -> FrameHeader {
         FrameHeader {
             payload_checksum: 1,
+            payload_hash: 2,
             payload_len: 100,
             log: LOG,
             first_seq: SeqNo::new(3),

@@ -154,6 +154,7 @@ mod tests {
     fn header() -> FrameHeader {
         FrameHeader {
             payload_checksum: 0,
+            payload_hash: 0,
             payload_len: 0,
             log: FileNumber::new(1),
             first_seq: SeqNo::new(1),

@@ -1,7 +1,7 @@
 //! The write-ahead log: every change is in it, in order, before it is in memory.
 //!
 //! [`writer`] appends commit groups to *segments*, [`reader`] replays them after a restart and says
-//! what was lost, frame by frame as [`segment_reader`] finds them, [`recover`](mod@recover) makes durable
+//! what was lost, frame by frame as [`segment_reader`] finds them and [`mend`] puts them right, [`recover`](mod@recover) makes durable
 //! what was replayed, [`segment`] makes segments and recycles them, [`frame`] gathers a group where it can be written from without a copy, and
 //! [`format`](mod@format) is what stands on the disk.
 //!
@@ -21,12 +21,18 @@
 //! 6. `wal-6` What recovery builds upon, it has either found below a watermark or written again and
 //!    synced: that it can be read, and synced, does not say that it is on the disk.
 //!
+//! 7. `wal-7` A frame in which one byte is not what was written is read as what it was, if its checksum
+//!    tells the byte and a hash that is independent of it agrees. A crash leaves such a frame too: then
+//!    it is a write that nobody was told of, and whole. Otherwise a torn write and damage of the last
+//!    frame could not be told apart.
+//!
 //! # Not here
 //! Which segments are live, and when one is obsolete: the manifest. Who is in a group, who waits and
 //! who is woken: [`commit`](crate::commit).
 
 pub(crate) mod format;
 pub(crate) mod frame;
+mod mend;
 pub(crate) mod reader;
 mod recover;
 pub(crate) mod salvage;

@@ -7,6 +7,8 @@
 //!   crash leaves of writes that nobody was promised. It is reported and not replayed (`wal-2`);
 //! - a frame with a watermark beyond the hole: [`Corruption`] (`wal-3`).
 //!
+//! A frame that is there but for one byte is mended first (`wal-7`).
+//!
 //! What was replayed may be in the cache only: whoever builds upon it uses [`recover`](fn@super::recover).
 
 use std::ops::Range;
@@ -21,6 +23,7 @@ use ringwood_env::DiskFile;
 use super::format::{FIRST_FRAME, FRAME_HEADER_LEN, FrameHeader, LogPosition};
 use super::segment_reader::{LiveSegment, SegmentReader};
 use crate::error::{Corruption, CorruptionKind, Error, Result};
+use crate::files::FileNumber;
 use crate::key::SeqNo;
 
 /// One commit group as it was written.
@@ -76,6 +79,8 @@ pub(crate) struct Recovered {
     pub(crate) torn: Option<TornTail>,
     /// Whether the log was closed in order, so that nothing can be missing.
     pub(crate) clean_close: bool,
+    /// Damage of frames that were mended (`wal-7`): they count as what they were.
+    pub(crate) mended: Vec<Corruption>,
     /// The last frame's time; 0 without frames.
     pub(crate) last_time_ms: u64,
     /// Behind the last frame's last entry; `None` without frames.
@@ -145,6 +150,8 @@ pub(super) struct Recovery {
     durable: Option<LogPosition>,
     /// Where the accepted frames of each segment end.
     accepted: Vec<LogPosition>,
+    /// Of the accepted frames, those that are not on the disk as they were written.
+    mended: Vec<MendedFrame>,
     /// Where reading stopped since the last frame that was accepted: the hole, if it is one, is at
     /// one of these.
     stops: Vec<Stop>,
@@ -154,6 +161,12 @@ pub(super) struct Recovery {
     /// Whether a segment follows that seal: the log was opened again. One that was closed in order is
     /// sealed as well, and nothing follows.
     is_reopened: bool,
+}
+
+struct MendedFrame {
+    log: FileNumber,
+    bytes: Range<u64>,
+    damage: Corruption,
 }
 
 struct Stop {
@@ -177,6 +190,7 @@ impl Recovery {
             },
             durable: None,
             accepted: Vec::new(),
+            mended: Vec::new(),
             stops: Vec::new(),
             is_sealed: false,
             is_reopened: false,
@@ -226,7 +240,15 @@ impl Recovery {
             if let Some(group) = RecoveredFrame::new(&header, payload, file, offset) {
                 replay(group)?;
             }
-            offset = header.next_offset(offset);
+            let end = header.next_offset(offset);
+            if let Some(damage) = reader.mended(offset) {
+                self.mended.push(MendedFrame {
+                    log: header.log,
+                    bytes: offset..end,
+                    damage,
+                });
+            }
+            offset = end;
             self.stops.clear();
             self.is_sealed = false;
             self.durable = self.durable.max(Some(header.durable));
@@ -236,6 +258,7 @@ impl Recovery {
                     offset,
                 }),
                 torn: None,
+                mended: Vec::new(),
                 clean_close: header.end,
                 last_time_ms: header.time_ms,
                 next_seq: Some(header.next_seq()),
@@ -318,6 +341,12 @@ impl Recovery {
         })
     }
 
+    /// Where frames of a segment stand that were mended.
+    pub(super) fn mended_in(&self, log: FileNumber) -> impl Iterator<Item = Range<u64>> {
+        let mended = self.mended.iter().filter(move |frame| frame.log == log);
+        mended.map(|frame| frame.bytes.clone())
+    }
+
     pub(super) fn finish(mut self) -> Recovered {
         // Closed in order, but opened again since: who wrote behind the seal may have lost all of it.
         self.state.clean_close &= !(self.is_sealed && self.is_reopened);
@@ -329,6 +358,7 @@ impl Recovery {
             offset: stop.offset,
             skipped_bytes: self.stops.iter().map(|stop| stop.skipped_bytes).sum(),
         });
+        self.state.mended = self.mended.into_iter().map(|frame| frame.damage).collect();
         self.state
     }
 }

@@ -31,14 +31,24 @@ pub(crate) fn recover(
     // INVARIANT wal-6. Also after a clean close: its mark may be one whose write failed.
     for (segment, doubtful) in segments.iter().zip(recovery.doubtful()) {
         // What an earlier recovery has accepted, it made durable.
-        if segment.end.is_none() && !doubtful.is_empty() {
-            rewrite(disk, segment, doubtful)?;
+        let doubtful = Some(doubtful).filter(|range| segment.end.is_none() && !range.is_empty());
+        let is_left_out = |frame: &Range<u64>| match &doubtful {
+            Some(range) => !range.contains(&frame.start),
+            None => true,
+        };
+        // INVARIANT wal-7: another byte of the same frame would be too much.
+        let mended: Vec<_> = recovery
+            .mended_in(segment.number)
+            .filter(is_left_out)
+            .collect();
+        for range in mended.into_iter().chain(doubtful) {
+            rewrite(disk, segment, range)?;
         }
     }
     Ok(recovery.finish())
 }
 
-/// Writes `range` of a segment, which begins and ends where frames do, once more, durably.
+/// Writes `range` of a segment, which begins and ends where frames do, once more, durably and mended.
 ///
 /// # Errors
 /// [`Error::Io`], and [`Error::Corruption`] where a frame cannot be read any more. The segment reads as

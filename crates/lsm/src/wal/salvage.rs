@@ -28,7 +28,15 @@ pub(crate) struct LostFrames {
     pub(crate) entries: Option<u64>,
 }
 
-/// Hands every whole frame of `segments`, which are in order, to `replay`, and returns the holes.
+/// What a damaged log has beside whole frames.
+#[derive(Debug, Default)]
+pub(crate) struct Salvaged {
+    pub(crate) lost: Vec<LostFrames>,
+    /// Damage of frames that were mended: nothing of them is lost.
+    pub(crate) mended: Vec<Corruption>,
+}
+
+/// Hands every whole frame of `segments`, which are in order, to `replay`, and returns what is damaged.
 ///
 /// # Errors
 /// [`Error::UnsupportedFormat`], and what `replay` returns. Parts that cannot be read are holes.
@@ -36,11 +44,11 @@ pub(crate) fn salvage(
     disk: &dyn Disk,
     segments: &[LiveSegment],
     replay: &mut dyn FnMut(RecoveredFrame<'_>) -> Result<()>,
-) -> Result<Vec<LostFrames>> {
+) -> Result<Salvaged> {
     let mut salvage = Salvage {
         next_seq: None,
         holes: Vec::new(),
-        lost: Vec::new(),
+        found: Salvaged::default(),
     };
     for segment in segments {
         match SegmentReader::open_cut(disk, segment) {
@@ -52,15 +60,15 @@ pub(crate) fn salvage(
     }
     let is_certain = |hole: &LostFrames| hole.kind != CorruptionKind::MissingRecord;
     salvage.holes.retain(is_certain);
-    salvage.lost.append(&mut salvage.holes);
-    Ok(salvage.lost)
+    salvage.found.lost.append(&mut salvage.holes);
+    Ok(salvage.found)
 }
 
 struct Salvage {
     next_seq: Option<SeqNo>,
     /// Since the last frame: lost, unless the next one shows that nothing is missing.
     holes: Vec<LostFrames>,
-    lost: Vec<LostFrames>,
+    found: Salvaged,
 }
 
 impl Salvage {
@@ -88,6 +96,7 @@ impl Salvage {
                 replay(group)?;
             }
             at = header.next_offset(found);
+            self.found.mended.extend(reader.mended(found));
         }
         let (start, limit) = (hole.unwrap_or(at), reader.limit);
         let falls_short = sealed_end.is_some_and(|end| start < end);
@@ -140,7 +149,7 @@ impl Salvage {
                 }
             }
         }
-        self.lost.append(&mut self.holes);
+        self.found.lost.append(&mut self.holes);
     }
 }
 

@@ -1,5 +1,6 @@
 //! One segment of the log, read frame by frame.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,8 +9,9 @@ use ringwood_env::{Disk, DiskFile, OpenMode};
 
 use super::format::{
     self, FIRST_FRAME, FRAME_ALIGNMENT, FRAME_HEADER_LEN, FrameHeader, PAGE_LEN, SegmentHeader,
-    SegmentHeaderFault, checksum, to_usize,
+    SegmentHeaderFault, checksum, payload_hash, to_usize,
 };
+use super::mend::{self, MendedHeader};
 use crate::error::{Corruption, CorruptionKind, Error, Result};
 use crate::files::FileNumber;
 
@@ -35,6 +37,8 @@ pub(super) struct SegmentReader<'a> {
     pub(super) limit: u64,
     window: Vec<u8>,
     window_start: u64,
+    /// Where frames stand of which a byte was mended, and where that byte does.
+    mended: BTreeMap<u64, u64>,
 }
 
 impl<'a> SegmentReader<'a> {
@@ -105,6 +109,7 @@ impl<'a> SegmentReader<'a> {
             limit: segment.end.unwrap_or(header.len).min(header.len),
             window,
             window_start: FIRST_FRAME,
+            mended: BTreeMap::new(),
         };
         Ok((reader, len))
     }
@@ -124,20 +129,85 @@ impl<'a> SegmentReader<'a> {
         Ok(frame.map(|(header, bytes)| (header, &bytes[FRAME_HEADER_LEN..])))
     }
 
-    /// The whole frame that stands at `offset`, with its bytes, the header's included.
+    /// The whole frame that stands at `offset`, with its bytes, the header's included. INVARIANT wal-7:
+    /// whole is also one that is mended.
     pub(super) fn frame_bytes(&mut self, offset: u64) -> Result<Option<(FrameHeader, &[u8])>> {
+        let whole = match self.whole(offset)? {
+            None => self.mend(offset)?,
+            whole => whole,
+        };
+        Ok(whole.map(|header| (header, self.loaded_frame(offset, &header))))
+    }
+
+    /// The byte that was mended of the frame that was read at `offset`, if one was.
+    pub(super) fn mended(&self, offset: u64) -> Option<Corruption> {
+        let at = self.mended.get(&offset)?;
+        Some(Corruption::new(self.path, *at, CorruptionKind::ChangedByte))
+    }
+
+    /// The header of the frame at `offset`, which is loaded then, if it is whole as it stands.
+    fn whole(&mut self, offset: u64) -> Result<Option<FrameHeader>> {
         let Some(header) = self.header_at(offset)? else {
             return Ok(None);
         };
-        let salt = self.header.salt;
-        let len = FRAME_HEADER_LEN as u64 + u64::from(header.payload_len);
-        if offset + len > self.limit {
+        let is_whole = self.load_frame(offset, &header)? && {
+            let payload = &self.loaded_frame(offset, &header)[FRAME_HEADER_LEN..];
+            checksum(self.header.salt, payload) == header.payload_checksum
+        };
+        Ok(is_whole.then_some(header))
+    }
+
+    /// Mends, in the window, the frame at `offset` that is none, if one other byte makes it one.
+    fn mend(&mut self, offset: u64) -> Result<Option<FrameHeader>> {
+        let SegmentHeader { number, salt, .. } = self.header;
+        let Some(bytes) = self.header_bytes(offset)?.copied() else {
+            return Ok(None);
+        };
+        let mended = match FrameHeader::decode(&bytes, number, salt) {
+            Some(header) => self.mend_payload(offset, header)?,
+            None => self.mend_header(offset, bytes)?,
+        };
+        Ok(mended.map(|(header, at)| {
+            self.mended.insert(offset, offset + at as u64);
+            header
+        }))
+    }
+
+    fn mend_payload(
+        &mut self,
+        offset: u64,
+        header: FrameHeader,
+    ) -> Result<Option<(FrameHeader, usize)>> {
+        if !self.load_frame(offset, &header)? {
             return Ok(None);
         }
-        self.load(offset, len)?;
-        let bytes = &self.loaded(offset)[..to_usize(len)];
-        let whole = checksum(salt, &bytes[FRAME_HEADER_LEN..]) == header.payload_checksum;
-        Ok(whole.then_some((header, bytes)))
+        let salt = self.header.salt;
+        let start = to_usize(offset - self.window_start) + FRAME_HEADER_LEN;
+        let payload = &mut self.window[start..][..to_usize(header.payload_len.into())];
+        let at = mend::payload(payload, &header, salt);
+        Ok(at.map(|at| (header, FRAME_HEADER_LEN + at)))
+    }
+
+    fn mend_header(
+        &mut self,
+        offset: u64,
+        bytes: [u8; FRAME_HEADER_LEN],
+    ) -> Result<Option<(FrameHeader, usize)>> {
+        let SegmentHeader { number, salt, .. } = self.header;
+        for MendedHeader { header, bytes, at } in mend::headers(bytes, number, salt) {
+            if !self.load_frame(offset, &header)? {
+                continue;
+            }
+            let payload = &self.loaded_frame(offset, &header)[FRAME_HEADER_LEN..];
+            if checksum(salt, payload) == header.payload_checksum
+                && payload_hash(payload) == header.payload_hash
+            {
+                let start = to_usize(offset - self.window_start);
+                self.window[start..][..FRAME_HEADER_LEN].copy_from_slice(&bytes);
+                return Ok(Some((header, at)));
+            }
+        }
+        Ok(None)
     }
 
     /// The first header of a frame at or behind `offset`, whatever became of its payload.
@@ -183,6 +253,20 @@ impl<'a> SegmentReader<'a> {
         }
         self.load(offset, FRAME_HEADER_LEN as u64)?;
         Ok(self.loaded(offset).first_chunk())
+    }
+
+    /// Loads the frame that `header` begins; `false`: it would reach too far.
+    fn load_frame(&mut self, offset: u64, header: &FrameHeader) -> Result<bool> {
+        let len = header.frame_len();
+        let fits = offset + len <= self.limit;
+        if fits {
+            self.load(offset, len)?;
+        }
+        Ok(fits)
+    }
+
+    fn loaded_frame(&self, offset: u64, header: &FrameHeader) -> &[u8] {
+        &self.loaded(offset)[..to_usize(header.frame_len())]
     }
 
     /// What the window holds from `offset` on.
