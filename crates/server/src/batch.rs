@@ -19,10 +19,12 @@ use crate::request;
 
 pub(crate) async fn run(mut call: Call<'_>) -> Result<FullResponse> {
     let durability = call.write_options()?;
+    let encoding = request::encoding(&mut call.query)?;
     call.query.finish()?;
     let namespace = call.app.namespace(&call.route)?;
     let received = call.read_json().await?;
-    let body: BatchBody = json::parse(&received.bytes)?;
+    let mut body: BatchBody = json::parse(&received.bytes)?;
+    say_encoding(&mut body, encoding);
     let decoded: Vec<Result<BatchItem>> = body.items.iter().map(decode).collect();
     let share = make_room(call.app, &body, received.bytes.len()).await?;
     let items = decoded.iter().flatten().cloned().collect();
@@ -51,6 +53,17 @@ pub(crate) async fn run(mut call: Call<'_>) -> Result<FullResponse> {
         response.body_mut().hold(share);
     }
     Ok(response)
+}
+
+/// Items say themselves how their values stand: those to be sent again come back without the parameter.
+fn say_encoding(body: &mut BatchBody, encoding: Encoding) {
+    if encoding == Encoding::default() {
+        return;
+    }
+    let with_value = |item: &&mut Item| !matches!(item.op, Operation::Delete);
+    for item in body.items.iter_mut().filter(with_value) {
+        item.encoding.get_or_insert(encoding);
+    }
 }
 
 /// What it answers cannot be refused once its writes are done: it takes its share of the memory for
@@ -221,6 +234,26 @@ mod tests {
         ] {
             assert_eq!(code(json), Some(expected), "{json}");
         }
+    }
+
+    #[test]
+    fn items_to_be_sent_again_say_how_their_values_stand() {
+        let text = r#"{"items":[{"op":"put","key":"a","value":"hi"},{"op":"delete","key":"b"}]}"#;
+        let mut body: BatchBody = serde_json::from_str(text).unwrap();
+        say_encoding(&mut body, Encoding::Utf8);
+        let failed = || Err(Problem::new(Code::DiskFull, "no"));
+        let reply = report(body, vec![failed(), failed()], 0);
+        let again = serde_json::to_value(&reply.unprocessed).unwrap();
+        assert_eq!(again["items"][0]["encoding"], "utf8");
+        assert!(again["items"][1].get("encoding").is_none());
+        let decode = |item: &Item| decode(item).map(drop);
+        assert!(
+            reply
+                .unprocessed
+                .items
+                .iter()
+                .all(|item| decode(item).is_ok())
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 use crate::answer_body::AnswerBody;
 use crate::app::FullResponse;
 use crate::error::{Code, Outcome, Problem, Result};
+use crate::object::{self, Object};
 use crate::request::base64_decode;
 
 /// How a value stands in JSON.
@@ -300,6 +301,7 @@ impl PageReply {
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchBody {
     /// What to do.
+    #[serde(deserialize_with = "object::objects")]
     pub(crate) items: Vec<Item>,
 }
 
@@ -329,7 +331,7 @@ pub(crate) struct Item {
     /// For `put`: the bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) value: Option<String>,
-    /// How the value stands here; base64 if it is not said.
+    /// How the value stands here; as the parameter `encoding`, or base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) encoding: Option<Encoding>,
     /// For `put`: seconds to live, or `"never"`.
@@ -417,12 +419,13 @@ pub(crate) fn decode_value(value: String, encoding: Encoding) -> Result<Bytes> {
     }
 }
 
-/// Reads a JSON body.
+/// Reads a JSON body: an object.
 ///
 /// # Errors
 /// [`Code::JsonInvalid`] says where.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|error| Problem::new(Code::JsonInvalid, error.to_string()))
+    let read = serde_json::from_slice(body).map(|Object(body)| body);
+    read.map_err(|error| Problem::new(Code::JsonInvalid, error.to_string()))
 }
 
 /// A response of JSON.

@@ -13,7 +13,7 @@ use crate::call::{Call, key_reply, misfit};
 use crate::error::{Code, Problem, Result};
 use crate::head::Head;
 use crate::json::{self, Encoding, EntryReply, PageReply, PutBody, WriteReply};
-use crate::request::{self, Query};
+use crate::request;
 
 /// Entries of a page that does not say how many.
 const PAGE_LEN: u64 = 100;
@@ -25,7 +25,7 @@ const ITEMS_COUNTED: usize = 10_000;
 
 pub(crate) async fn get(mut call: Call<'_>) -> Result<FullResponse> {
     let key = request::key(call.route.key, &mut call.query)?;
-    let wanted = encoding(&mut call.query)?;
+    let wanted = request::encoding(&mut call.query)?;
     request::check_consistency(&call.head, &mut call.query)?;
     call.query.finish()?;
     let request = Request::Get {
@@ -50,7 +50,7 @@ pub(crate) async fn get(mut call: Call<'_>) -> Result<FullResponse> {
 pub(crate) async fn put(mut call: Call<'_>) -> Result<FullResponse> {
     let target = call.target()?;
     let ttl = request::ttl(&mut call.query)?;
-    let wanted = encoding(&mut call.query)?;
+    let wanted = request::encoding(&mut call.query)?;
     call.query.finish()?;
     // Base64 is a third longer than what it stands for; and the other fields need room.
     let room = call.app.limits.value_len / 3 + (16 << 10);
@@ -115,17 +115,6 @@ fn as_json(head: &Head<'_>, body: &[u8]) -> Result<Option<PutBody>> {
     Ok(unsaid.then(|| json::parse(body).ok()).flatten())
 }
 
-fn encoding(query: &mut Query<'_>) -> Result<Encoding> {
-    match query.take("encoding")?.as_deref() {
-        None | Some("base64") => Ok(Encoding::Base64),
-        Some("utf8") => Ok(Encoding::Utf8),
-        Some(_) => Err(request::invalid_parameter(
-            "encoding",
-            "must be base64 or utf8",
-        )),
-    }
-}
-
 pub(crate) async fn scan(mut call: Call<'_>) -> Result<FullResponse> {
     let query = &mut call.query;
     let owned = |key: Option<Cow<'_, [u8]>>| key.map(|key| Bytes::from(key.into_owned()));
@@ -142,7 +131,7 @@ pub(crate) async fn scan(mut call: Call<'_>) -> Result<FullResponse> {
         cursor: query.take("cursor")?.map(Cow::into_owned),
         len_max: None,
     };
-    let wanted = encoding(query)?;
+    let wanted = request::encoding(query)?;
     request::check_consistency(&call.head, query)?;
     call.query.finish()?;
     let namespace = call.app.namespace(&call.route)?;
@@ -211,6 +200,7 @@ mod tests {
             "{",
             "",
             "[]",
+            r#"["aGk=",null,3,null,null]"#,
             r#"{"value":3}"#,
             r#"{"value":"","tll":3}"#,
             r#"{"ttl":1}"#,

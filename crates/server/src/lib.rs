@@ -4,7 +4,7 @@
 //! `activity` watches for clients that take too long, and `answers` counts what they hold; `router` takes
 //! a request to its answer, by the one table of routes in `route`, once `host` knows it for ours. The handlers, below it, are `raw` (`/kv/…`), `kv`, `batch` and `namespaces`
 //! (`/v1/…`), `admin` (a node's upkeep) and `service` (health, metrics, description); what they have in
-//! common is in `call`, `head`, `request`, `body` and `json`, and `app` is what all connections share. `error` is the one table
+//! common is in `call`, `head`, `request`, `body`, `json` and `object`, and `app` is what all connections share. `error` is the one table
 //! of everything that can go wrong.
 //!
 //! No framework: keys are bytes and stand in the path, which routers take for text; and a value in
@@ -34,6 +34,7 @@ mod json;
 mod kv;
 mod metrics;
 mod namespaces;
+mod object;
 mod openapi;
 mod raw;
 mod request;
@@ -48,5 +49,6 @@ pub use answer_body::AnswerBody;
 pub use answers::Answers;
 pub use config::{Limits, ServerConfig};
 pub use error::ProblemBody;
+pub use object::{Object, object, objects};
 pub use router::application;
 pub use server::{BindError, Server};

@@ -12,6 +12,7 @@ use crate::app::FullResponse;
 use crate::call::Call;
 use crate::error::Result;
 use crate::json;
+use crate::object::object;
 use crate::request::decode_name;
 
 /// A namespace to be made.
@@ -21,7 +22,7 @@ pub(crate) struct CreateBody {
     /// 1 to 63 of `a-z`, `0-9`, `.`, `_`, `-`, beginning with a letter or digit.
     name: String,
     /// What it promises; defaults fill in what is left out.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     #[schema(value_type = PolicyShape)]
     policy: Policy,
 }

@@ -92,7 +92,7 @@ const fn describe(action: Action) -> Described {
         ),
         Action::Batch => (
             "Puts, gets and deletes several keys, each with a result of its own",
-            &["r", "w", "durability"],
+            &["r", "w", "durability", "encoding"],
             Json("BatchBody"),
             "200",
             Json("BatchReply"),

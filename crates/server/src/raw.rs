@@ -271,10 +271,13 @@ fn wanted_part(
     else {
         return Ok(None);
     };
-    let part = match (first.parse::<usize>(), last.parse::<usize>()) {
-        (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(len),
-        (Ok(first), Err(_)) if last.is_empty() => first..len,
-        (Err(_), Ok(suffix)) if first.is_empty() => len.saturating_sub(suffix)..len,
+    let part = match (
+        request::number::<usize>(first),
+        request::number::<usize>(last),
+    ) {
+        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(len),
+        (Some(first), None) if last.is_empty() => first..len,
+        (None, Some(suffix)) if first.is_empty() => len.saturating_sub(suffix)..len,
         _ => return Ok(None),
     };
     if part.start < part.end {
@@ -323,6 +326,9 @@ mod tests {
             "bytes=0-1,4-5",
             "lines=1-2",
             "bytes=-",
+            "bytes=+0-1",
+            "bytes=0-+1",
+            "bytes=-+1",
         ] {
             assert_eq!(part(ignored).unwrap(), None, "{ignored}");
         }

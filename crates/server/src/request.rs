@@ -1,6 +1,7 @@
 //! What a request says besides its body: namespace, key, parameters, consistency, time to live.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -10,6 +11,7 @@ use ringwood_node::{Durability, TTL_SECONDS_MAX, Ttl};
 
 use crate::error::{Code, Problem, Result};
 use crate::head::Head;
+use crate::json::Encoding;
 
 pub(crate) const CONSISTENCY: HeaderName = HeaderName::from_static("ringwood-consistency");
 pub(crate) const CONSISTENCY_ALIAS: HeaderName = HeaderName::from_static("x-consistency-level");
@@ -138,8 +140,8 @@ impl<'a> Query<'a> {
         let Some(text) = self.take(name)? else {
             return Ok(None);
         };
-        match text.parse() {
-            Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
+        match number(&text) {
+            Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
             _ => Err(invalid_parameter(
                 name,
                 &format!("must be a whole number from {least} to {most}"),
@@ -171,6 +173,12 @@ impl<'a> Query<'a> {
             Some((name, _)) => Err(invalid_parameter(name, "is not known here")),
         }
     }
+}
+
+/// A whole number as requests write it; Rust would also take `+5`.
+pub(crate) fn number<T: FromStr>(text: &str) -> Option<T> {
+    let text = (!text.starts_with('+')).then_some(text)?;
+    text.parse().ok()
 }
 
 pub(crate) fn invalid_parameter(name: &str, why: &str) -> Box<Problem> {
@@ -239,7 +247,7 @@ pub(crate) fn ttl(query: &mut Query<'_>) -> Result<Ttl> {
     match query.take("ttl")?.as_deref() {
         None => Ok(Ttl::Default),
         Some("never") => Ok(Ttl::Never),
-        Some(text) => text.parse().map(Ttl::Seconds).map_err(|_| invalid_ttl()),
+        Some(text) => number(text).map(Ttl::Seconds).ok_or_else(invalid_ttl),
     }
 }
 
@@ -273,6 +281,18 @@ pub(crate) fn content_type(head: &Head<'_>) -> Result<Option<String>> {
             let detail = "Content-Type must be printable ASCII";
             Err(Problem::new(Code::HeaderInvalid, detail))
         }
+    }
+}
+
+/// Takes how values stand in JSON.
+///
+/// # Errors
+/// [`Code::ParameterInvalid`].
+pub(crate) fn encoding(query: &mut Query<'_>) -> Result<Encoding> {
+    match query.take("encoding")?.as_deref() {
+        None | Some("base64") => Ok(Encoding::Base64),
+        Some("utf8") => Ok(Encoding::Utf8),
+        Some(_) => Err(invalid_parameter("encoding", "must be base64 or utf8")),
     }
 }
 
@@ -331,7 +351,7 @@ mod tests {
         assert_eq!(code(query.take("x")), Some(Code::ParameterInvalid));
         assert_eq!(code(query.take("y")), Some(Code::ParameterInvalid));
         assert_eq!(code(query.finish()), Some(Code::ParameterInvalid));
-        for bad in ["0", "10", "-1", "1.0", "99999999999999999999", ""] {
+        for bad in ["0", "10", "-1", "1.0", "%2B5", "99999999999999999999", ""] {
             let text = format!("limit={bad}");
             let mut query = Query::new(Some(&text));
             assert_eq!(
@@ -353,7 +373,13 @@ mod tests {
         );
         assert_eq!(parse("ttl=never").unwrap(), Ttl::Never);
         assert_eq!(parse("").unwrap(), Ttl::Default);
-        for bad in ["ttl=1e3", "ttl=", "ttl=1.5", "ttl=99999999999999999999"] {
+        for bad in [
+            "ttl=1e3",
+            "ttl=",
+            "ttl=1.5",
+            "ttl=%2B5",
+            "ttl=99999999999999999999",
+        ] {
             assert_eq!(code(parse(bad)), Some(Code::TtlInvalid), "{bad}");
         }
         for bad in ["1.5", "\"1\"", "true", "[]", "1e40", "99999999999999999999"] {

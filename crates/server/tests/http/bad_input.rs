@@ -489,3 +489,76 @@ async fn a_client_that_trickles_is_cut_off() {
         "silence is allowed for longer"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_not_taken_for_objects() {
+    let (_server, mut client) = started().await;
+    let typed = [("Content-Type", "application/json")];
+    for (method, path, body) in [
+        ("PUT", "/v1/kv/a", r#"["aGk=",null,null,null,null]"#),
+        (
+            "POST",
+            "/v1/batch",
+            r#"[[{"op":"put","key":"a","value":"aGk="}]]"#,
+        ),
+        (
+            "POST",
+            "/v1/batch",
+            r#"{"items":[["put","a",null,"aGk=",null,null,null,null]]}"#,
+        ),
+        ("POST", "/v1/namespaces", r#"["x",{}]"#),
+        (
+            "POST",
+            "/v1/namespaces",
+            r#"{"name":"x","policy":["eventual",1,"lww","whole-key",null,"synced",null,null,null]}"#,
+        ),
+        (
+            "PUT",
+            "/v1/namespaces/default",
+            r#"[60,"buffered",null,null,null]"#,
+        ),
+        (
+            "POST",
+            "/v1/cluster/nodes/self/checkpoint",
+            r#"["/nowhere/at/all"]"#,
+        ),
+    ] {
+        let answer = client.call(method, path, &typed, body.as_bytes()).await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, "JSON_INVALID"),
+            "{method} {path} {body}"
+        );
+        let detail = answer.json()["detail"].to_string();
+        assert!(detail.contains("expected an object"), "{detail}");
+    }
+    assert_eq!(client.get("/kv/a").await.status, 404);
+    let policy = client.get("/v1/namespaces/default").await.json();
+    assert_eq!(policy["policy"]["durability"], "synced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_written_without_a_plus() {
+    let (_server, mut client) = started().await;
+    client.put("/kv/a", b"0123456789").await;
+    for (path, code) in [
+        ("/v1/kv?limit=%2B5", "PARAMETER_INVALID"),
+        ("/kv/a?r=%2B1", "PARAMETER_INVALID"),
+    ] {
+        let answer = client.get(path).await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, code),
+            "{path}"
+        );
+    }
+    let answer = client.put("/kv/a?ttl=%2B5", b"x").await;
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (422, "TTL_INVALID")
+    );
+    for range in ["bytes=+0-1", "bytes=0-+1", "bytes=-+1"] {
+        let answer = client.call("GET", "/kv/a", &[("Range", range)], b"").await;
+        assert_eq!(answer.status, 200, "{range}: nonsense is ignored");
+    }
+}

@@ -257,6 +257,36 @@ async fn a_batch_tells_of_each_item() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_takes_and_gives_text_where_that_is_asked_for() {
+    let (_server, mut client) = started().await;
+    let items = json!({"items": [
+        {"op": "put", "key": "text", "value": "höflich"},
+        {"op": "put", "key": "bytes", "value": "_w==", "encoding": "base64"},
+        {"op": "get", "key": "text"},
+        {"op": "get", "key": "bytes"},
+        {"op": "get", "key": "text", "encoding": "base64"},
+        {"op": "delete", "key": "bytes"},
+    ]});
+    let reply = client.json("POST", "/v1/batch?encoding=utf8", &items).await;
+    let reply = reply.json();
+    assert_eq!(reply["succeeded"], 6, "{reply}");
+    let found = |n: usize| {
+        (
+            &reply["results"][n]["value"],
+            &reply["results"][n]["encoding"],
+        )
+    };
+    assert_eq!(found(2), (&json!("höflich"), &json!("utf8")));
+    assert_eq!(found(3), (&json!("/w=="), &json!("base64")));
+    assert_eq!(found(4), (&json!("aMO2ZmxpY2g="), &json!("base64")));
+    assert_eq!(client.get("/kv/text").await.body, "höflich".as_bytes());
+    let wrong = client
+        .json("POST", "/v1/batch?encoding=rot13", &items)
+        .await;
+    assert_eq!(wrong.code(), "PARAMETER_INVALID");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn batches_reach_keys_that_fit_no_url() {
     let (_server, mut client) = started().await;
     let key = "k".repeat(64 << 10);
