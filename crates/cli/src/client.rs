@@ -440,6 +440,28 @@ impl Client {
         self.get_json(&format!("{}?{}", self.json_path("kv"), query.join("&")))
     }
 
+    /// All namespaces with their policies, by name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) fn namespaces(&self) -> Result<Vec<serde_json::Value>> {
+        #[derive(Deserialize)]
+        struct List {
+            namespaces: Vec<serde_json::Value>,
+            cursor: Option<String>,
+        }
+        let mut all = Vec::new();
+        let mut path = "/v1/namespaces".to_owned();
+        loop {
+            let page: List = self.get_json(&path)?;
+            all.extend(page.namespaces);
+            let Some(cursor) = page.cursor else {
+                return Ok(all);
+            };
+            path = format!("/v1/namespaces?cursor={cursor}");
+        }
+    }
+
     /// Sends a batch, and returns the server's report.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider, Source};
 use ringwood_lsm::Compression;
 use ringwood_node::NodeConfig;
-use ringwood_server::ServerConfig;
+use ringwood_server::{ServerConfig, object};
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::Outcome;
@@ -36,9 +36,13 @@ pub(crate) struct Raw {
     data_dir: PathBuf,
     listen: SocketAddr,
     grace: Span,
+    #[serde(deserialize_with = "object")]
     http: RawHttp,
+    #[serde(deserialize_with = "object")]
     storage: RawStorage,
+    #[serde(deserialize_with = "object")]
     limits: RawLimits,
+    #[serde(deserialize_with = "object")]
     log: RawLog,
 }
 
@@ -70,6 +74,7 @@ struct RawLimits {
     batch_len: Bytes,
     batch_items: usize,
     page_items: usize,
+    namespaces: usize,
     connections: usize,
     requests: usize,
     body_bytes: Bytes,
@@ -134,6 +139,7 @@ impl Default for RawLimits {
             batch_len: Bytes(8 << 20),
             batch_items: 10_000,
             page_items: 10_000,
+            namespaces: 1024,
             connections: 20_000,
             requests: 4096,
             body_bytes: Bytes(128 << 20),
@@ -546,6 +552,7 @@ impl Loaded {
         node.value_len_max = limits.value_len.len();
         node.batch_items_max = limits.batch_items;
         node.page_entries_max = limits.page_items;
+        node.namespaces_max = limits.namespaces;
         let mut server = ServerConfig {
             listen: self.raw.listen,
             allowed_hosts: self.raw.http.allowed_hosts.0.clone(),
@@ -675,6 +682,8 @@ mod tests {
             "listen=here",
             "limits.connections=-1",
             "log.format=xml",
+            "http=[none]",
+            "log=[info, json]",
         ] {
             let key = bad.split('=').next().unwrap();
             let error = set(&[bad]).unwrap_err().to_string();

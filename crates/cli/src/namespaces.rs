@@ -120,8 +120,8 @@ impl Namespace {
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
         match self {
             Self::List => {
-                let listed: Value = client.get_json("/v1/namespaces")?;
-                output::show(format, &listed, rows)?;
+                let namespaces = client.namespaces()?;
+                output::show(format, &json!({ "namespaces": namespaces }), rows)?;
             }
             Self::Create(Named { name, policy }) => {
                 let body = json!({ "name": name, "policy": policy.to_json() });

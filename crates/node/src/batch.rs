@@ -51,12 +51,15 @@ pub(crate) fn run(
     if let Err(dropped) = namespace.check_alive() {
         return Ok(Answer::Now(Err(dropped)));
     }
-    let mut plan = Plan::new(shared, namespace, &items, now);
-    if !plan.read(shared, namespace, tier) {
-        drop(plan);
-        return Err(items);
+    match Plan::new(shared, namespace, &items, now, tier) {
+        Some(plan) => Ok(plan.write(shared, namespace, durability, now)),
+        None => Err(items),
     }
-    Ok(plan.write(shared, namespace, durability, now))
+}
+
+/// Whether a read has to wait for the disk.
+fn is_blocked<T>(result: &Result<T, NodeError>) -> bool {
+    matches!(result, Err(NodeError::Engine(Error::WouldBlock)))
 }
 
 /// Whether a value of `len` bytes is answered: the last one may go beyond the room.
@@ -81,31 +84,45 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
+    /// Checks all items and answers the gets; `None` where `tier` does not suffice.
     fn new(
         shared: &Shared,
         namespace: &Namespace,
         items: &'a [BatchItem],
         now: UnixMillis,
-    ) -> Self {
+        tier: ReadTier,
+    ) -> Option<Self> {
         let mut checked: Vec<Result<Option<Write<'a>>, NodeError>> = items
             .iter()
             .map(|item| match item {
                 BatchItem::Get { key } => check_key(key).map(|()| None),
-                BatchItem::Put(put) => shared.check_put(namespace, put, now).map(Some),
+                BatchItem::Put(put) => shared.check_put(namespace, put, now, tier).map(Some),
                 BatchItem::Delete { key, context } => shared
                     .check_delete(namespace, key, context.as_deref())
                     .map(Some),
             })
             .collect();
+        if checked.iter().any(is_blocked) {
+            return None;
+        }
         leave_out(&mut checked, shared.limits.batch_len_max);
+        let mut plan = Self::arrange(items, checked, shared.limits.page_len_max);
+        plan.read(shared, namespace, tier).then_some(plan)
+    }
 
+    /// Sorts out who answers what.
+    fn arrange(
+        items: &'a [BatchItem],
+        checked: Vec<Result<Option<Write<'a>>, NodeError>>,
+        room: usize,
+    ) -> Self {
         let mut plan = Self {
             results: Vec::with_capacity(items.len()),
             writes: Vec::new(),
             write_items: Vec::new(),
             reads: Vec::new(),
             echoes: Vec::new(),
-            room: shared.limits.page_len_max,
+            room,
         };
         // The last write of each key so far; `None`: one that is left unprocessed.
         let mut written: HashMap<&[u8], Option<usize>> = HashMap::new();
@@ -167,9 +184,7 @@ impl<'a> Plan<'a> {
                 }
             }
         }
-        let blocked =
-            |found: &Result<_, _>| matches!(found, Err(NodeError::Engine(Error::WouldBlock)));
-        if found.iter().any(blocked) {
+        if found.iter().any(is_blocked) {
             return false;
         }
         for (&(item, _), found) in self.reads.iter().zip(found) {

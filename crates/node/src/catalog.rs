@@ -99,17 +99,35 @@ impl Catalog {
         self.names.load().values().cloned().collect()
     }
 
+    /// Up to `limit` namespaces by name, behind `last`; and whether there are more.
+    pub(crate) fn page(&self, last: Option<&str>, limit: usize) -> (Vec<Arc<Namespace>>, bool) {
+        let names = self.names.load();
+        let start = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = names.range::<str, _>((start, Bound::Unbounded));
+        let page = behind.by_ref().take(limit);
+        let page = page.map(|(_, namespace)| Arc::clone(namespace)).collect();
+        (page, behind.next().is_some())
+    }
+
     pub(crate) fn create(
         &self,
         store: &PartitionStore,
         name: &str,
         policy: Policy,
+        count_max: usize,
     ) -> Result<Arc<Namespace>, NodeError> {
         check_name(name)?;
         policy.check()?;
         let mut next = self.lock();
-        if self.names.load().contains_key(name) {
+        let names = self.names.load();
+        if names.contains_key(name) {
             return Err(NodeError::NamespaceExists { name: name.into() });
+        }
+        if names.len() >= count_max {
+            return Err(NodeError::TooManyNamespaces {
+                count: names.len(),
+                limit: count_max,
+            });
         }
         let id = *next;
         let following = id.next().ok_or(NodeError::NamespacesExhausted)?;

@@ -1,6 +1,7 @@
 //! Checks writes before anything is done about them.
 
 use ringwood_env::UnixMillis;
+use ringwood_lsm::ReadTier;
 use ringwood_types::{Record, context};
 
 use crate::error::NodeError;
@@ -30,12 +31,18 @@ impl Shared {
         })
     }
 
-    fn check_room(&self, namespace: &Namespace) -> Result<(), NodeError> {
+    /// What makes a key's value shorter is taken from a full namespace too: it is how one gets room.
+    fn check_room(
+        &self,
+        namespace: &Namespace,
+        put: &Put,
+        tier: ReadTier,
+    ) -> Result<(), NodeError> {
         let Some(limit) = namespace.policy().bytes_max else {
             return Ok(());
         };
         let bytes = namespace.bytes.bytes();
-        if bytes < limit {
+        if bytes < limit || self.is_shorter(namespace, put, tier)? {
             return Ok(());
         }
         self.counters.puts_over_quota.add(1);
@@ -46,11 +53,28 @@ impl Shared {
         })
     }
 
+    /// Whether a put takes less room than what it replaces.
+    fn is_shorter(
+        &self,
+        namespace: &Namespace,
+        put: &Put,
+        tier: ReadTier,
+    ) -> Result<bool, NodeError> {
+        let len = |value: &[u8], kind: Option<&str>| value.len() + kind.map_or(0, str::len);
+        let stored = self.store.get(namespace, &put.key, tier)?;
+        Ok(stored.is_some_and(|stored| {
+            len(&put.value, put.content_type.as_deref())
+                < len(stored.value(), stored.content_type())
+        }))
+    }
+
+    /// Checks a put. Where the namespace is full, that reads the key: `tier` may not suffice for it.
     pub(crate) fn check_put<'a>(
         &self,
         namespace: &Namespace,
         put: &'a Put,
         now: UnixMillis,
+        tier: ReadTier,
     ) -> Result<Write<'a>, NodeError> {
         check_key(&put.key)?;
         let policy = namespace.policy();
@@ -68,12 +92,12 @@ impl Shared {
         }
         let content_type = put.content_type.as_deref().unwrap_or_default();
         check_content_type(content_type)?;
-        self.check_room(namespace)?;
         let deadline = deadline(put.ttl, policy, now)?;
         let partition = self.store.partition(namespace, &put.key);
         if let Some(token) = &put.context {
             context::decode(token, namespace.id(), partition)?;
         }
+        self.check_room(namespace, put, tier)?;
         Ok(Write {
             partition,
             key: &put.key,

@@ -22,6 +22,8 @@ pub struct NodeConfig {
     pub value_len_max: usize,
     /// Most items of a batch.
     pub batch_items_max: usize,
+    /// Most namespaces; those that are there already stay. Each is held in memory.
+    pub namespaces_max: usize,
     /// Most entries of a page.
     pub page_entries_max: usize,
     /// A page ends when its keys and values are longer than this.
@@ -47,6 +49,7 @@ impl NodeConfig {
             partitions: None,
             value_len_max: 1 << 20,
             batch_items_max: 10_000,
+            namespaces_max: 1024,
             page_entries_max: 10_000,
             page_len_max: 8 << 20,
             parked_scans_len: 16 << 20,
@@ -63,6 +66,12 @@ impl NodeConfig {
         }
         if self.batch_items_max == 0 {
             return fail("batch_items_max", "must be at least 1");
+        }
+        if self.namespaces_max == 0 {
+            return fail(
+                "namespaces_max",
+                "must be at least 1, the default namespace",
+            );
         }
         if self.page_entries_max == 0 {
             return fail("page_entries_max", "must be at least 1");

@@ -106,6 +106,15 @@ pub enum NodeError {
     #[error("no namespace can be created any more: all 4 billion ids were used")]
     NamespacesExhausted,
 
+    /// The node has as many namespaces as it may. Nothing was done; drop one, or have the limit raised.
+    #[error("the node has {count} namespaces; it may have {limit}")]
+    TooManyNamespaces {
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+
     /// The policy asks for what this node cannot keep. Nothing was done.
     #[error("policy {field}: {why}")]
     UnsupportedPolicy {

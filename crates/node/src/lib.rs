@@ -56,7 +56,9 @@ pub use namespace::Namespace;
 pub use node::Node;
 pub use persisting::Persisting;
 pub use policy::{ConflictPolicy, Mode, Policy, PolicyChange, TTL_SECONDS_MAX};
-pub use request::{BatchItem, KeyReply, Page, PageEntry, Put, Reply, Request, Scan, Ttl};
+pub use request::{
+    BatchItem, KeyReply, NamespacePage, Page, PageEntry, Put, Reply, Request, Scan, Ttl,
+};
 pub use ringwood_lsm::Durability;
 pub use ringwood_types::Routing;
 pub use statistics::NodeStatistics;

@@ -16,6 +16,7 @@ pub(crate) struct Limits {
     pub(crate) batch_items_max: usize,
     /// Most bytes that the writes of a batch take in the log.
     pub(crate) batch_len_max: usize,
+    pub(crate) namespaces_max: usize,
     pub(crate) page_entries_max: usize,
     pub(crate) page_len_max: usize,
 }
@@ -28,6 +29,7 @@ impl Limits {
             value_len_max: config.value_len_max,
             batch_items_max: config.batch_items_max,
             batch_len_max: log_segment_len / 2,
+            namespaces_max: config.namespaces_max,
             page_entries_max: config.page_entries_max,
             page_len_max: config.page_len_max,
         }
@@ -42,6 +44,17 @@ pub(crate) fn check_key(key: &[u8]) -> Result<(), NodeError> {
             len,
             limit: KEY_LEN_MAX,
         }),
+    }
+}
+
+impl Limits {
+    /// Checks how many entries a page may have.
+    pub(crate) fn check_page(&self, limit: usize) -> Result<(), NodeError> {
+        let limit_max = self.page_entries_max;
+        match (1..=limit_max).contains(&limit) {
+            true => Ok(()),
+            false => Err(NodeError::InvalidLimit { limit, limit_max }),
+        }
     }
 }
 

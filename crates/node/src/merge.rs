@@ -220,6 +220,11 @@ impl Merge {
         }
     }
 
+    /// Whether it shows what the store holds now.
+    pub(crate) fn is_current(&self, store: &PartitionStore) -> bool {
+        store.db().snapshot().seq() == self.snapshot.seq()
+    }
+
     pub(crate) fn has_more(&self) -> bool {
         !self.heap.is_empty()
     }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use ringwood_env::{Clock, UnixMillis};
 use ringwood_lsm::{Batch, Db, Durability, Error, Keyspace, KeyspaceOptions, OpenReport};
+use ringwood_types::NamespaceId;
 
 use crate::catalog::Catalog;
 use crate::config::NodeConfig;
+use crate::cursor::Position;
 use crate::error::{NodeError, OpenError};
 use crate::identity::Identity;
 use crate::limits::Limits;
@@ -17,11 +19,14 @@ use crate::namespace::Namespace;
 use crate::parked::Parked;
 use crate::partition_store::PartitionStore;
 use crate::policy::{Policy, PolicyChange};
+use crate::request::NamespacePage;
 use crate::rest::Rest;
 use crate::statistics::{Counters, NodeStatistics};
 
 pub(crate) const SYSTEM: &str = "system";
 pub(crate) const DATA: &str = "data";
+/// Whose cursors lists of namespaces have: ids of namespaces begin with 1.
+const NO_NAMESPACE: NamespaceId = NamespaceId::new(0);
 
 /// One node. Cheap to clone; the last clone to go closes it.
 ///
@@ -134,24 +139,56 @@ impl Node {
         self.shared.catalog.find(name)
     }
 
-    /// All namespaces, sorted by name.
-    #[must_use]
-    pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
-        self.shared.catalog.list()
+    /// A page of the namespaces, by name: up to `limit`, behind the page that gave out `cursor`.
+    ///
+    /// # Errors
+    /// [`NodeError::InvalidLimit`], [`NodeError::InvalidCursor`].
+    pub fn namespaces(
+        &self,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<NamespacePage, NodeError> {
+        let Shared {
+            catalog,
+            identity,
+            limits,
+            ..
+        } = &*self.shared;
+        limits.check_page(limit)?;
+        let last = cursor
+            .map(|cursor| Position::decode(cursor, &identity.secret, NO_NAMESPACE, 0))
+            .transpose()?;
+        let last = last.map(|at| String::from_utf8_lossy(&at.last).into_owned());
+        let (namespaces, more) = catalog.page(last.as_deref(), limit);
+        let cursor = namespaces.last().filter(|_| more).map(|last| {
+            let at = Position {
+                namespace: NO_NAMESPACE,
+                range: 0,
+                warm: 0,
+                last: last.name().into(),
+            };
+            at.encode(&identity.secret)
+        });
+        Ok(NamespacePage { namespaces, cursor })
     }
 
     /// Makes a namespace, durable on return. Waits for the disk.
     ///
     /// # Errors
     /// [`NodeError::InvalidNamespaceName`], [`NodeError::NamespaceExists`],
-    /// [`NodeError::UnsupportedPolicy`], or as a write.
+    /// [`NodeError::UnsupportedPolicy`], [`NodeError::TooManyNamespaces`], or as a write.
     pub fn create_namespace(
         &self,
         name: &str,
         policy: Policy,
     ) -> Result<Arc<Namespace>, NodeError> {
-        let Shared { catalog, store, .. } = &*self.shared;
-        catalog.create(store, name, policy)
+        let Shared {
+            catalog,
+            store,
+            limits,
+            ..
+        } = &*self.shared;
+        catalog.create(store, name, policy, limits.namespaces_max)
     }
 
     /// Changes a namespace's policy, durable on return. Waits for the disk.

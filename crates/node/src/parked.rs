@@ -1,7 +1,9 @@
 //! Scans kept warm between two pages.
 //!
 //! A page is right without them: a cursor says where to go on. They only save seeking every
-//! partition again, and let a client that pages on at once see one state of the store.
+//! partition again, where nothing was written in between. (A client that pages on at once could be
+//! shown the state of its first page. But only while the scan is warm: what it may rely on would
+//! depend on how busy the node is.)
 //!
 //! A warm scan holds memory, and a snapshot that keeps deleted data from being freed; so they are
 //! few, small, and let go when no page was asked for a while, or when they have lived long.

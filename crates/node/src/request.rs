@@ -203,6 +203,15 @@ pub struct Page {
     pub cursor: Option<String>,
 }
 
+/// A page of the namespaces.
+#[derive(Clone, Debug)]
+pub struct NamespacePage {
+    /// In the order of their names.
+    pub namespaces: Vec<Arc<Namespace>>,
+    /// Where to go on; `None`: this was the last page.
+    pub cursor: Option<String>,
+}
+
 /// A key of a page.
 #[derive(Clone, Debug)]
 pub struct PageEntry {

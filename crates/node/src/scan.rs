@@ -5,6 +5,8 @@
 //! # Invariants
 //! - `scan-1` (23): a key that is present throughout a scan appears exactly once, in order: it lives
 //!   in one partition, and each page goes on strictly behind the last key of the one before.
+//! - `scan-2`: a page shows one moment, and that is when it was asked for, whatever was kept for it:
+//!   a warm scan goes on only where nothing was written since it began.
 
 use ringwood_env::UnixMillis;
 
@@ -24,13 +26,7 @@ pub(crate) fn page(
     now: UnixMillis,
 ) -> Result<Page, NodeError> {
     namespace.check_alive()?;
-    let limit_max = shared.limits.page_entries_max;
-    if !(1..=limit_max).contains(&scan.limit) {
-        return Err(NodeError::InvalidLimit {
-            limit: scan.limit,
-            limit_max,
-        });
-    }
+    shared.limits.check_page(scan.limit)?;
     let bounds = Bounds::of(scan)?;
     let range = bounds.fingerprint();
     let at = match &scan.cursor {
@@ -57,8 +53,10 @@ fn resume(
     keys_only: bool,
     now: UnixMillis,
 ) -> Result<Merge, NodeError> {
+    // INVARIANT scan-2
     if let Some(at) = at
         && let Some(warm) = shared.parked.take(at, keys_only, now)
+        && warm.is_current(&shared.store)
     {
         shared.counters.pages_warm.add(1);
         return Ok(warm);

@@ -17,7 +17,7 @@ use crate::namespace::Namespace;
 use crate::node::{Node, Shared};
 use crate::partition_store::{Change, Write};
 use crate::persisting::{Answer, DurableReply, Persisting};
-use crate::request::{BatchItem, KeyReply, Reply, Request, Scan};
+use crate::request::{BatchItem, KeyReply, Put, Reply, Request, Scan};
 use crate::scan;
 
 /// How the answer to a request comes.
@@ -69,6 +69,12 @@ enum Work {
         namespace: Arc<Namespace>,
         key: Bytes,
     },
+    Put {
+        namespace: Arc<Namespace>,
+        put: Put,
+        durability: Option<Durability>,
+        now: UnixMillis,
+    },
     Scan {
         namespace: Arc<Namespace>,
         scan: Scan,
@@ -91,6 +97,15 @@ impl Blocking {
         let shared = &self.node.shared;
         match self.work {
             Work::Get { namespace, key } => shared.read(&namespace, &key, ReadTier::Disk),
+            Work::Put {
+                namespace,
+                put,
+                durability,
+                now,
+            } => {
+                let checked = shared.check_put(&namespace, &put, now, ReadTier::Disk);
+                self.node.write(&namespace, checked, durability, now).wait()
+            }
             Work::Scan {
                 namespace,
                 scan,
@@ -124,10 +139,21 @@ impl Node {
                 namespace,
                 put,
                 durability,
-            } => {
-                let checked = self.shared.check_put(&namespace, &put, now);
-                self.write(&namespace, checked, durability, now)
-            }
+            } => match self
+                .shared
+                .check_put(&namespace, &put, now, ReadTier::Memory)
+            {
+                Err(NodeError::Engine(Error::WouldBlock)) => {
+                    self.shared.counters.requests_blocked.add(1);
+                    self.blocking(Work::Put {
+                        namespace,
+                        put,
+                        durability,
+                        now,
+                    })
+                }
+                checked => self.write(&namespace, checked, durability, now),
+            },
             Request::Delete {
                 namespace,
                 key,

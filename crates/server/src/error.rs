@@ -65,6 +65,7 @@ codes! {
     MethodNotAllowed 405 "METHOD_NOT_ALLOWED" false "The route does not take this method";
     BodyTimeout 408 "BODY_TIMEOUT" true "The body came too slowly";
     NamespaceExists 409 "NAMESPACE_EXISTS" false "A namespace of that name exists";
+    NamespacesExhausted 409 "NAMESPACES_EXHAUSTED" false "The node has as many namespaces as it may";
     NamespaceProtected 409 "NAMESPACE_PROTECTED" false "The default namespace cannot be dropped";
     TargetExists 409 "TARGET_EXISTS" false "Something is there already";
     KeyTooLarge 413 "KEY_TOO_LARGE" false "The key is too long";
@@ -262,10 +263,13 @@ fn code_of(error: &NodeError) -> Code {
         NodeError::NoSuchNamespace { .. } => Code::NamespaceNotFound,
         NodeError::NamespaceInDoubt { .. } => Code::StoreFailed,
         NodeError::NamespaceExists { .. } => Code::NamespaceExists,
+        NodeError::TooManyNamespaces { .. } | NodeError::NamespacesExhausted => {
+            Code::NamespacesExhausted
+        }
         NodeError::DefaultNamespace => Code::NamespaceProtected,
-        NodeError::InvalidNamespaceName { .. }
-        | NodeError::NamespacesExhausted
-        | NodeError::UnsupportedPolicy { .. } => Code::NamespaceInvalid,
+        NodeError::InvalidNamespaceName { .. } | NodeError::UnsupportedPolicy { .. } => {
+            Code::NamespaceInvalid
+        }
         NodeError::InvertedRange => Code::RangeInverted,
         NodeError::InvalidLimit { .. } => Code::ParameterInvalid,
         NodeError::InvalidCursor(_) => Code::CursorInvalid,

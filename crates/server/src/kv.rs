@@ -15,8 +15,6 @@ use crate::head::Head;
 use crate::json::{self, Encoding, EntryReply, PageReply, PutBody, WriteReply};
 use crate::request;
 
-/// Entries of a page that does not say how many.
-const PAGE_LEN: u64 = 100;
 /// A page ends at its limit, or at so many bytes for each item it might have had; at no less than this.
 const ITEM_LEN: usize = 16 << 10;
 const PAGE_LEN_LEAST: usize = 256 << 10;
@@ -118,14 +116,12 @@ fn as_json(head: &Head<'_>, body: &[u8]) -> Result<Option<PutBody>> {
 pub(crate) async fn scan(mut call: Call<'_>) -> Result<FullResponse> {
     let query = &mut call.query;
     let owned = |key: Option<Cow<'_, [u8]>>| key.map(|key| Bytes::from(key.into_owned()));
-    let limit = query
-        .take_number("limit", 1, u64::from(u32::MAX))?
-        .unwrap_or(PAGE_LEN);
+    let limit = request::limit(query)?;
     let mut scan = Scan {
         start: owned(query.take_bytes("start")?),
         end: owned(query.take_bytes("end")?),
         prefix: owned(query.take_bytes("prefix")?),
-        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        limit,
         reverse: query.take_flag("reverse")?,
         keys_only: query.take_flag("keys_only")?,
         cursor: query.take("cursor")?.map(Cow::into_owned),

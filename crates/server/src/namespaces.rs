@@ -13,7 +13,7 @@ use crate::call::Call;
 use crate::error::Result;
 use crate::json;
 use crate::object::object;
-use crate::request::decode_name;
+use crate::request::{self, decode_name};
 
 /// A namespace to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -36,10 +36,12 @@ pub(crate) struct NamespaceReply<'a> {
     policy: &'a Policy,
 }
 
-/// All namespaces, by name.
+/// A page of the namespaces, by name.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct NamespaceList<'a> {
     namespaces: Vec<NamespaceReply<'a>>,
+    /// To be sent for the next page; `null`: this was the last.
+    cursor: Option<String>,
 }
 
 /// A namespace that is gone.
@@ -99,14 +101,15 @@ fn describe(namespace: &Namespace) -> NamespaceReply<'_> {
     }
 }
 
-pub(crate) fn list(call: Call<'_>) -> Result<FullResponse> {
+pub(crate) fn list(mut call: Call<'_>) -> Result<FullResponse> {
+    let limit = request::limit(&mut call.query)?;
+    let cursor = call.query.take("cursor")?;
     call.query.finish()?;
-    let namespaces = call.app.node.namespaces();
+    let page = call.app.node.namespaces(limit, cursor.as_deref())?;
+    let namespaces = page.namespaces.iter();
     let reply = NamespaceList {
-        namespaces: namespaces
-            .iter()
-            .map(|namespace| describe(namespace))
-            .collect(),
+        namespaces: namespaces.map(|namespace| describe(namespace)).collect(),
+        cursor: page.cursor,
     };
     Ok(json::respond(StatusCode::OK, &reply))
 }

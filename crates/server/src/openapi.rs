@@ -98,8 +98,8 @@ const fn describe(action: Action) -> Described {
             Json("BatchReply"),
         ),
         Action::NamespaceList => (
-            "Lists the namespaces",
-            &[],
+            "Lists the namespaces by name, page by page",
+            &["limit", "cursor"],
             Nothing,
             "200",
             Json("NamespaceList"),

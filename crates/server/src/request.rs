@@ -296,6 +296,18 @@ pub(crate) fn encoding(query: &mut Query<'_>) -> Result<Encoding> {
     }
 }
 
+/// Entries of a page that does not say how many.
+const PAGE_LEN: u64 = 100;
+
+/// Takes how many entries a page may have.
+///
+/// # Errors
+/// [`Code::ParameterInvalid`]; the node knows the most.
+pub(crate) fn limit(query: &mut Query<'_>) -> Result<usize> {
+    let limit = query.take_number("limit", 1, u64::from(u32::MAX))?;
+    Ok(usize::try_from(limit.unwrap_or(PAGE_LEN)).unwrap_or(usize::MAX))
+}
+
 /// Takes when a write is acknowledged.
 ///
 /// # Errors

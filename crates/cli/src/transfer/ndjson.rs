@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use ringwood_server::Object;
 use serde_json::{Value, json};
 
 use crate::client::{Client, ClientError, Item, Range};
@@ -160,7 +161,8 @@ impl ImportNdjson {
                 (bytes, count) = (bytes + read, count + 1);
                 continue;
             }
-            let item = serde_json::from_slice::<Item>(&line).ok();
+            let item = serde_json::from_slice::<Object<Item>>(&line).ok();
+            let item = item.map(|Object(item)| item);
             let sound =
                 item.and_then(|item| Some((item.key_bytes()?, item.value_bytes()?.len(), item)));
             let Some((key, len, item)) = sound else {
@@ -498,6 +500,7 @@ mod tests {
             "{\"key\":\"a\"}",
             "{\"key\":\"a\",\"value\":\"!\"}",
             "{\"key\":\"a\",\"key64\":\"YQ\",\"value\":\"\"}",
+            "[\"a\",null,\"YQ==\"]",
         ] {
             let text = format!("\n{bad}\n");
             let mut place = Place::default();

@@ -14,8 +14,9 @@ use ringwood_node::{
 use crate::world::{World, bytes, put};
 
 fn names(world: &World) -> Vec<String> {
-    let all = world.node().namespaces();
-    all.iter()
+    let all = world.node().namespaces(1000, None).unwrap();
+    all.namespaces
+        .iter()
         .map(|namespace| namespace.name().into())
         .collect()
 }
@@ -277,4 +278,69 @@ fn a_drop_of_unknown_outcome_keeps_the_namespace_shut_until_the_next_start() {
         [_] => assert_eq!(stored_keys(after.node()), 0),
         _ => assert_eq!(after.get("n", "key"), Some(b"value".into())),
     }
+}
+
+#[test]
+fn a_node_takes_so_many_namespaces_and_lists_them_page_by_page() {
+    let mut world = World::with(|config| config.namespaces_max = 20);
+    for n in 1..20 {
+        world.create(&format!("n{n:02}"), Policy::default());
+    }
+    let one_more = |world: &World| world.node().create_namespace("more", Policy::default());
+    let refused = one_more(&world).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            NodeError::TooManyNamespaces {
+                count: 20,
+                limit: 20
+            }
+        ),
+        "{refused}"
+    );
+    world.restart();
+    assert!(one_more(&world).is_err(), "also after a restart");
+    assert_eq!(names(&world).len(), 20, "nothing was made");
+
+    for limit in [1, 7, 20, 21] {
+        let mut listed = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = world.node().namespaces(limit, cursor.as_deref()).unwrap();
+            assert!(page.namespaces.len() <= limit);
+            listed.extend(page.namespaces.iter().map(|one| one.name().to_owned()));
+            cursor = page.cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(listed, names(&world), "pages of {limit}");
+    }
+    let first = world.node().namespaces(5, None).unwrap().cursor.unwrap();
+    world.node().drop_namespace("n04").unwrap();
+    world.node().drop_namespace("n05").unwrap();
+    let next = world.node().namespaces(1, Some(&first)).unwrap();
+    assert_eq!(
+        next.namespaces[0].name(),
+        "n06",
+        "its place outlives a name"
+    );
+    one_more(&world).unwrap();
+
+    let page = Scan {
+        limit: 1,
+        ..Scan::default()
+    };
+    for key in ["a", "b"] {
+        world.set(NS, key, "v");
+    }
+    let of_keys = world.page(NS, page).unwrap().cursor.unwrap();
+    for wrong in [&of_keys[..], "forged", ""] {
+        let refused = world.node().namespaces(1, Some(wrong)).unwrap_err();
+        assert!(matches!(refused, NodeError::InvalidCursor(_)), "{refused}");
+    }
+    assert!(matches!(
+        world.node().namespaces(0, None),
+        Err(NodeError::InvalidLimit { .. })
+    ));
 }

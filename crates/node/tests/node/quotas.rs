@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use ringwood_env::{Random, SeededRandom};
-use ringwood_node::{BatchItem, DEFAULT_NAMESPACE as NS, NodeError, Policy, PolicyChange, Request};
+use ringwood_node::{
+    BatchItem, DEFAULT_NAMESPACE as NS, NodeError, Policy, PolicyChange, Put, Request, Step,
+};
 
 use crate::world::{World, bytes, put};
 
@@ -139,6 +141,27 @@ fn a_full_namespace_takes_no_puts_until_there_is_room_again() {
     world.set(NS, "k", "others go on");
     assert!(world.get("full", "5").is_some(), "reads go on");
     assert_eq!(world.node().statistics().puts_over_quota, 2);
+    let sized = |len: usize| put("5", vec![1; len]);
+    assert!(is_full(world.put("full", sized(1000))), "no shorter");
+    world.put("full", sized(999)).unwrap();
+    let typed = Put {
+        content_type: Some("text/plain".into()),
+        ..sized(995)
+    };
+    assert!(is_full(world.put("full", typed)), "types count");
+    let items = vec![
+        BatchItem::Put(sized(998)),
+        BatchItem::Put(put("6", vec![2; 1001])),
+        BatchItem::Put(put("new", "")),
+        BatchItem::Delete {
+            key: bytes("7"),
+            context: None,
+        },
+    ];
+    let results = world.batch("full", items).unwrap();
+    let taken_of: Vec<bool> = results.iter().map(Result::is_ok).collect();
+    assert_eq!(taken_of, [true, false, false, true]);
+    assert_eq!(world.get("full", "5").unwrap().len(), 998);
 
     world.node().engine().flush().unwrap();
     world.node().sweep(world.node().now());
@@ -146,6 +169,18 @@ fn a_full_namespace_takes_no_puts_until_there_is_room_again() {
     world.restart();
     world.node().sweep(world.node().now());
     assert!(is_full(put_one(&world, 1000)), "also after a restart");
+    let request = |len| Request::Put {
+        namespace: world.namespace("full"),
+        put: put("8", vec![1; len]),
+        durability: None,
+    };
+    let step = world.step(request(10));
+    assert!(
+        matches!(step, Step::Blocking(_)),
+        "its length is on the disk: {step:?}"
+    );
+    step.wait().unwrap();
+    assert_eq!(world.get("full", "8").unwrap(), [1; 10]);
 
     for n in 0..taken / 2 {
         world.delete("full", format!("{n}"));
