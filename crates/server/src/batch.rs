@@ -10,10 +10,10 @@ use crate::answers::SHORT;
 use crate::app::{App, FullResponse, no_room};
 use crate::budget::Share;
 use crate::call::{Call, misfit};
+use crate::encoding::{Encoding, base64_decode};
 use crate::error::{Code, Problem, Result};
 use crate::json::{
-    self, BatchBody, BatchReply, Encoding, EntryReply, Item, ItemReply, KeyText, Operation,
-    WriteReply,
+    self, BatchBody, BatchReply, EntryReply, Item, ItemReply, KeyText, Operation, WriteReply,
 };
 use crate::request;
 
@@ -130,7 +130,7 @@ pub(crate) fn decode(item: &Item) -> Result<BatchItem> {
 fn key(item: &Item) -> Result<Bytes> {
     match (&item.key, &item.key64) {
         (Some(key), None) => Ok(Bytes::copy_from_slice(key.as_bytes())),
-        (None, Some(key)) => request::base64_decode(key)
+        (None, Some(key)) => base64_decode(key)
             .map(Bytes::from)
             .ok_or_else(|| Problem::new(Code::KeyInvalid, "key64 is not base64url")),
         _ => Err(Problem::new(

@@ -14,11 +14,12 @@ use crate::answers::Answers;
 use crate::app::App;
 use crate::config::Limits;
 use crate::connection::{self, Stage};
+use crate::encoding::{Encoding, base64_decode};
 use crate::error::Code;
 use crate::host::Hosts;
-use crate::json::{self, BatchBody, Encoding, PutBody};
+use crate::json::{self, BatchBody, PutBody};
 use crate::namespaces::CreateBody;
-use crate::request::{self, Query, base64_decode, percent_decode};
+use crate::request::{self, Query, percent_decode};
 use crate::router::Handler;
 use crate::{batch, route};
 

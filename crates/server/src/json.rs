@@ -19,20 +19,9 @@ use utoipa::ToSchema;
 
 use crate::answer_body::AnswerBody;
 use crate::app::FullResponse;
+use crate::encoding::{Encoding, base64_decode};
 use crate::error::{Code, Outcome, Problem, Result};
 use crate::object::{self, Object};
-use crate::request::base64_decode;
-
-/// How a value stands in JSON.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Encoding {
-    /// Any bytes, in base64.
-    #[default]
-    Base64,
-    /// Text, as it is.
-    Utf8,
-}
 
 /// What to set a key to.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -10,9 +10,10 @@ use crate::answers::SHORT;
 use crate::app::{App, FullResponse};
 use crate::budget::Share;
 use crate::call::{Call, key_reply, misfit};
+use crate::encoding::Encoding;
 use crate::error::{Code, Problem, Result};
 use crate::head::Head;
-use crate::json::{self, Encoding, EntryReply, PageReply, PutBody, WriteReply};
+use crate::json::{self, EntryReply, PageReply, PutBody, WriteReply};
 use crate::request;
 
 /// A page ends at its limit, or at so many bytes for each item it might have had; at no less than this.

@@ -23,6 +23,7 @@ mod call;
 mod config;
 pub mod connection;
 mod counted;
+mod encoding;
 mod engine_metrics;
 mod error;
 #[cfg(fuzzing)]

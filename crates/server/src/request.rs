@@ -3,15 +3,13 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use hyper::header::{self, HeaderName, HeaderValue};
 
 use ringwood_node::{Durability, TTL_SECONDS_MAX, Ttl};
 
+use crate::encoding::{Encoding, base64_decode};
 use crate::error::{Code, Problem, Result};
 use crate::head::Head;
-use crate::json::Encoding;
 
 pub(crate) const CONSISTENCY: HeaderName = HeaderName::from_static("ringwood-consistency");
 pub(crate) const CONSISTENCY_ALIAS: HeaderName = HeaderName::from_static("x-consistency-level");
@@ -52,18 +50,6 @@ pub(crate) fn decode_name(segment: &str) -> Result<Cow<'_, str>> {
         None => None,
     };
     name.ok_or_else(|| Problem::new(Code::NamespaceNotFound, "no namespace has such a name"))
-}
-
-/// Reads base64 in either alphabet, with padding or without.
-pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
-    let url_safe = text.contains(['-', '_']);
-    let engine = match (url_safe, text.ends_with('=')) {
-        (false, true) => &STANDARD,
-        (false, false) => &STANDARD_NO_PAD,
-        (true, true) => &URL_SAFE,
-        (true, false) => &URL_SAFE_NO_PAD,
-    };
-    engine.decode(text).ok()
 }
 
 /// The key a request names in its path, or in `key64`.
