@@ -96,6 +96,16 @@ impl FileKind {
     }
 }
 
+/// Whether a file of this name shows that its directory holds a store, or one that was begun.
+#[must_use]
+pub fn is_store_file(name: &str) -> bool {
+    use FileKind::{Current, Log, Manifest, Table};
+    matches!(
+        FileKind::parse(name),
+        Some(Current | Manifest(_) | Log(_) | Table(_))
+    )
+}
+
 pub(crate) const LOCK: &str = "LOCK";
 pub(crate) const CURRENT: &str = "CURRENT";
 

@@ -70,6 +70,7 @@ pub use batch::{Batch, KeyspaceId};
 pub use cursor::ReadTier;
 pub use db::{Db, Keyspace, Update};
 pub use error::{Corruption, CorruptionKind, Error, Result, TargetProblem};
+pub use files::is_store_file;
 pub use iter::{Entries, Iter};
 pub use jobs::Job;
 pub use key::{Kind, MAX_KEY_LEN, MAX_VALUE_LEN, SeqNo};

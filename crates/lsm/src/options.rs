@@ -114,7 +114,11 @@ impl Options {
         self.path.join(name)
     }
 
-    pub(crate) fn validate(&self) -> Result<()> {
+    /// Checks what an opening refuses before it touches the disk.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`].
+    pub fn validate(&self) -> Result<()> {
         let fail = |option, why| Err(Error::InvalidOption { option, why });
         if !self.log_segment_len.is_multiple_of(4096) || self.log_segment_len < 16 << 10 {
             return fail(
@@ -191,7 +195,11 @@ impl Default for KeyspaceOptions {
 }
 
 impl KeyspaceOptions {
-    pub(crate) fn validate(&self) -> Result<()> {
+    /// Checks what making a keyspace refuses before it touches the disk.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`].
+    pub fn validate(&self) -> Result<()> {
         let fail = |option, why| Err(Error::InvalidOption { option, why });
         if !(KIB..=64 * KIB).contains(&self.block_len) {
             return fail("block_len", "must be from 1 KiB to 64 KiB");

@@ -59,7 +59,13 @@ impl NodeConfig {
         }
     }
 
-    pub(crate) fn validate(&self) -> Result<(), OpenError> {
+    /// Checks what bringing a node up refuses before it touches the disk.
+    ///
+    /// # Errors
+    /// [`OpenError::InvalidOption`], or the engine's of that name.
+    pub fn validate(&self) -> Result<(), OpenError> {
+        self.engine.validate()?;
+        self.data.validate()?;
         let fail = |option, why| Err(OpenError::InvalidOption { option, why });
         if self.value_len_max > MAX_VALUE_LEN - RecordHead::OVERHEAD_MAX {
             return fail("value_len_max", "must be at most 16 MiB less 283 bytes");

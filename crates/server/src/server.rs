@@ -65,7 +65,27 @@ pub struct Server {
     grace: Duration,
 }
 
+/// Which hosts a server answers for.
+///
+/// # Errors
+/// [`BindError::NotLoopback`], [`BindError::InvalidHost`].
+fn hosts_of(config: &ServerConfig) -> Result<Hosts, BindError> {
+    let listen = config.listen;
+    if !listen.ip().is_loopback() {
+        return Err(BindError::NotLoopback(listen));
+    }
+    Hosts::new(listen.ip(), &config.allowed_hosts).map_err(BindError::InvalidHost)
+}
+
 impl Server {
+    /// Checks what [`Server::bind`] refuses whatever the system says.
+    ///
+    /// # Errors
+    /// [`BindError::NotLoopback`], [`BindError::InvalidHost`].
+    pub fn check(config: &ServerConfig) -> Result<(), BindError> {
+        hosts_of(config).map(drop)
+    }
+
     /// Takes the address. Connections wait in the system's queue until [`Server::serve`] runs.
     ///
     /// # Errors
@@ -75,11 +95,7 @@ impl Server {
     /// Outside of a tokio runtime.
     pub fn bind(config: ServerConfig, node: Node) -> Result<Self, BindError> {
         let listen = config.listen;
-        if !listen.ip().is_loopback() {
-            return Err(BindError::NotLoopback(listen));
-        }
-        let hosts =
-            Hosts::new(listen.ip(), &config.allowed_hosts).map_err(BindError::InvalidHost)?;
+        let hosts = hosts_of(&config)?;
         let mut limits = config.limits;
         limits.connections = room_for_connections(limits.connections);
         let io = |source| BindError::Io {
