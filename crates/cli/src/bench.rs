@@ -107,7 +107,7 @@ impl Bench {
             let whole = serde_json::json!({ "load": loaded, "run": measured });
             output::json(&mut std::io::stdout(), &whole)?;
         } else {
-            print!("{measured}");
+            output::text(&measured)?;
         }
         Ok(if errors == 0 {
             Outcome::Done

@@ -1,23 +1,28 @@
 //! The HTTP client: requests of one server, and what its answers mean.
 //!
+//! `target` says which server, `shapes` what goes there and back, `problem` why something does not.
+//!
 //! Blocking, with a pool of kept-alive connections, so threads may share one client. It does not
 //! retry; who may repeat a request is the caller's knowledge.
 
+mod problem;
+mod shapes;
+mod target;
+
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use clap::Args;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
 use ringwood_server::ProblemBody;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
-use crate::outcome::Outcome;
+pub(crate) use problem::ClientError;
+pub(crate) use shapes::{Item, Page, PutOptions, Range, Value};
+pub(crate) use target::Target;
 
 /// What may stand in a path as it is. A dot may not: some would tidy `a/../b` away.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
+const PATH: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
     .remove(b'_')
@@ -31,29 +36,6 @@ const ANSWER_LEN_MAX: u64 = 1 << 30;
 const ASK_FIRST_LEN: usize = 256 << 10;
 const ERROR_LEN_MAX: u64 = 1 << 20;
 
-/// Which server, and where in it.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Target {
-    /// The server.
-    #[arg(
-        long,
-        global = true,
-        env = "RINGWOOD_URL",
-        default_value = "http://127.0.0.1:7400"
-    )]
-    url: String,
-
-    /// The namespace.
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "RINGWOOD_NAMESPACE",
-        default_value = "default"
-    )]
-    namespace: String,
-}
-
 /// Requests of one namespace of one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -62,228 +44,7 @@ pub(crate) struct Client {
     namespace: String,
 }
 
-/// Why a request brought nothing.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ClientError {
-    /// No connection. Nothing was done.
-    #[error("cannot reach {url}: {why}")]
-    Unreachable {
-        /// The server.
-        url: String,
-        /// What the system says.
-        why: String,
-    },
-    /// The connection broke. A write may have been applied, or not.
-    #[error("lost the connection to {url}: {why}; whether the request took effect is unknown")]
-    Lost {
-        /// The server.
-        url: String,
-        /// What the system says.
-        why: String,
-    },
-    /// The server answered with a problem.
-    #[error("{0}")]
-    Refused(Box<ProblemBody>),
-    /// Whatever answered is no Ringwood server.
-    #[error("{url} answered {what}, which a Ringwood server would not")]
-    Foreign {
-        /// The server.
-        url: String,
-        /// What came.
-        what: String,
-    },
-    /// The address is none.
-    #[error("{url:?} is not the address of a server; it looks like http://127.0.0.1:7400")]
-    BadUrl {
-        /// What was given.
-        url: String,
-    },
-}
-
 pub(crate) type Result<T> = std::result::Result<T, ClientError>;
-
-impl ClientError {
-    /// Whether the same request may succeed later. Sending a write again is the caller's decision.
-    pub(crate) fn is_passing(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::Lost { .. } => true,
-            Self::Refused(problem) if problem.code == "QUOTA_EXCEEDED" => false,
-            Self::Refused(problem) => problem.retryable || problem.status >= 500,
-            Self::Foreign { .. } | Self::BadUrl { .. } => false,
-        }
-    }
-
-    /// The problem's stable code.
-    pub(crate) fn code(&self) -> Option<&str> {
-        match self {
-            Self::Refused(problem) => Some(&problem.code),
-            _ => None,
-        }
-    }
-
-    /// What this means for the exit code.
-    pub(crate) fn outcome(&self) -> Outcome {
-        match self {
-            Self::Unreachable { .. } | Self::Lost { .. } => Outcome::Unavailable,
-            Self::Foreign { .. } => Outcome::Error,
-            Self::BadUrl { .. } => Outcome::Usage,
-            Self::Refused(problem) => match problem.status {
-                404 => Outcome::NotFound,
-                409 | 412 => Outcome::Precondition,
-                408 | 429 | 503 | 504 | 507 => Outcome::Unavailable,
-                _ if problem.code == "CONDITION_UNSUPPORTED" => Outcome::Precondition,
-                _ => Outcome::Error,
-            },
-        }
-    }
-
-    /// What the person can do about it.
-    pub(crate) fn help(&self) -> Option<&'static str> {
-        match self {
-            Self::Unreachable { .. } => {
-                Some("start a server with `ringwood dev`, or name another one with --url")
-            }
-            Self::Foreign { .. } => Some("name a Ringwood server with --url"),
-            Self::Lost { .. } => Some("read the key before you write it again"),
-            Self::BadUrl { .. } => None,
-            Self::Refused(problem) => match problem.code.as_str() {
-                "NAMESPACE_NOT_FOUND" => Some("`ringwood namespace list` shows which there are"),
-                "DISK_FULL" => Some(
-                    "make room on the server's disk; reads and deletes go on, and writes resume by themselves",
-                ),
-                "STORE_FAILED" => {
-                    Some("the disk failed; look at the server's log, then restart it")
-                }
-                "CORRUPT_DATA" => {
-                    Some("stop the server and run `ringwood verify` on its directory")
-                }
-                "OVERLOADED" | "WRITES_STALLED" | "UNAVAILABLE" | "RATE_LIMITED" => {
-                    Some("try again in a moment")
-                }
-                "QUOTA_EXCEEDED" => Some(
-                    "delete what is not needed, or raise it: `ringwood namespace set NAME --bytes-max SIZE`",
-                ),
-                _ => None,
-            },
-        }
-    }
-}
-
-/// A value as it is read.
-#[derive(Debug)]
-pub(crate) struct Value {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) content_type: Option<String>,
-    pub(crate) version: Option<String>,
-    pub(crate) expires_at: Option<u64>,
-}
-
-/// What a write may say besides its value.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PutOptions {
-    pub(crate) ttl: Option<String>,
-    pub(crate) content_type: Option<String>,
-    pub(crate) buffered: bool,
-}
-
-/// A key that was found, and its value unless only keys were asked for.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-pub(crate) struct Item {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) key: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) key64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) value: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) encoding: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) content_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) version: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) expires_at: Option<u64>,
-}
-
-impl Item {
-    /// The key's bytes.
-    pub(crate) fn key_bytes(&self) -> Option<Vec<u8>> {
-        match (&self.key, &self.key64) {
-            (Some(key), None) => Some(key.clone().into_bytes()),
-            (None, Some(key)) => URL_SAFE_NO_PAD.decode(key.trim_end_matches('=')).ok(),
-            _ => None,
-        }
-    }
-
-    /// The value's bytes.
-    pub(crate) fn value_bytes(&self) -> Option<Vec<u8>> {
-        let value = self.value.as_deref()?;
-        match self.encoding.as_deref() {
-            Some("utf8") => Some(value.as_bytes().to_vec()),
-            None | Some("base64") => STANDARD.decode(value).ok(),
-            Some(_) => None,
-        }
-    }
-
-    /// An item with this key and nothing else.
-    pub(crate) fn of_key(key: &[u8]) -> Self {
-        match std::str::from_utf8(key) {
-            Ok(text) => Self {
-                key: Some(text.to_owned()),
-                ..Self::default()
-            },
-            Err(_) => Self {
-                key64: Some(URL_SAFE_NO_PAD.encode(key)),
-                ..Self::default()
-            },
-        }
-    }
-}
-
-/// A page of a range.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Page {
-    pub(crate) items: Vec<Item>,
-    pub(crate) cursor: Option<String>,
-}
-
-/// A range of keys.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Range {
-    pub(crate) start: Option<Vec<u8>>,
-    pub(crate) end: Option<Vec<u8>>,
-    pub(crate) prefix: Option<Vec<u8>>,
-    pub(crate) reverse: bool,
-    pub(crate) keys_only: bool,
-    /// Values as text, where they are.
-    pub(crate) text: bool,
-    /// Most items of a page.
-    pub(crate) page: usize,
-}
-
-impl Target {
-    /// A client for it. Connects when it has to.
-    ///
-    /// # Errors
-    /// [`ClientError::BadUrl`].
-    pub(crate) fn client(&self) -> Result<Client> {
-        let base = self.url.trim_end_matches('/').to_owned();
-        let sound = base
-            .strip_prefix("http://")
-            .is_some_and(|host| !host.is_empty() && !host.contains('/'));
-        if !sound {
-            return Err(ClientError::BadUrl {
-                url: self.url.clone(),
-            });
-        }
-        Ok(Client {
-            agent: agent(Some(REQUEST_TIMEOUT)),
-            base,
-            namespace: self.namespace.clone(),
-        })
-    }
-}
 
 fn agent(timeout: Option<Duration>) -> Agent {
     let config = Agent::config_builder()
@@ -297,7 +58,31 @@ fn agent(timeout: Option<Duration>) -> Agent {
     config.into()
 }
 
+impl Target {
+    /// A client for it. Connects when it has to.
+    ///
+    /// # Errors
+    /// [`ClientError::BadUrl`].
+    pub(crate) fn client(&self) -> Result<Client> {
+        Ok(Client::new(self.base()?, self.namespace().to_owned()))
+    }
+}
+
 impl Client {
+    /// Of the server at `base`, `http://host:port`. Connects when it has to.
+    fn new(base: String, namespace: String) -> Self {
+        Self {
+            agent: agent(Some(REQUEST_TIMEOUT)),
+            base,
+            namespace,
+        }
+    }
+
+    /// The namespace that its requests are about.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// The same for requests that take as long as they take.
     pub(crate) fn patient(self) -> Self {
         Self {
@@ -573,7 +358,7 @@ impl Client {
             ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
             ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
-            ureq::Error::BadUri(_) => return ClientError::BadUrl { url },
+            ureq::Error::BadUri(_) => return ClientError::BadUrl { url, why },
             // Its kind is not told otherwise; a test holds it to these words.
             ureq::Error::Http(error) if error.to_string() == "uri too long" => {
                 return ClientError::Refused(Box::new(too_long_for_a_path()));
@@ -614,13 +399,7 @@ mod tests {
     use super::*;
 
     fn client(namespace: &str) -> Client {
-        let url = "http://127.0.0.1:7400/".to_owned();
-        Target {
-            url,
-            namespace: namespace.to_owned(),
-        }
-        .client()
-        .unwrap()
+        Client::new("http://127.0.0.1:7400".to_owned(), namespace.to_owned())
     }
 
     #[test]
@@ -630,64 +409,5 @@ mod tests {
             "/kv/a/b%20c%FF%25%2E%2E"
         );
         assert_eq!(client("pets").raw_path(b"x"), "/v1/namespaces/pets/raw/x");
-    }
-
-    #[test]
-    fn addresses_that_are_none_are_refused() {
-        for url in [
-            "127.0.0.1:7400",
-            "https://x",
-            "http://",
-            "http://host/path",
-            "",
-        ] {
-            let target = Target {
-                url: url.to_owned(),
-                namespace: "default".to_owned(),
-            };
-            assert!(
-                matches!(target.client(), Err(ClientError::BadUrl { .. })),
-                "{url}"
-            );
-        }
-    }
-
-    #[test]
-    fn problems_become_exit_codes() {
-        let outcome = |status, code: &str| {
-            let problem = ProblemBody {
-                status,
-                code: code.to_owned(),
-                ..ProblemBody::default()
-            };
-            ClientError::Refused(Box::new(problem)).outcome()
-        };
-        assert_eq!(outcome(404, "KEY_NOT_FOUND"), Outcome::NotFound);
-        assert_eq!(outcome(409, "NAMESPACE_EXISTS"), Outcome::Precondition);
-        assert_eq!(outcome(422, "CONDITION_UNSUPPORTED"), Outcome::Precondition);
-        assert_eq!(outcome(422, "TTL_INVALID"), Outcome::Error);
-        assert_eq!(outcome(507, "DISK_FULL"), Outcome::Unavailable);
-        assert_eq!(outcome(500, "IO_ERROR"), Outcome::Error);
-    }
-
-    #[test]
-    fn items_hold_any_bytes() {
-        for key in [&b"plain"[..], b"\xff\x00"] {
-            assert_eq!(Item::of_key(key).key_bytes().unwrap(), key);
-        }
-        let text = Item {
-            value: Some("hé".into()),
-            encoding: Some("utf8".into()),
-            ..Item::default()
-        };
-        assert_eq!(text.value_bytes().unwrap(), "hé".as_bytes());
-        assert_eq!(
-            Item {
-                value: Some("!".into()),
-                ..Item::default()
-            }
-            .value_bytes(),
-            None
-        );
     }
 }

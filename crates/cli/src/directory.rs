@@ -18,7 +18,7 @@ use ringwood_server::{Damage, VerifyReply};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Item, Target};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, unreadable};
 use crate::output::{self, Format, printable};
 
 /// Check every checksum of a data directory. Changes nothing.
@@ -58,6 +58,14 @@ fn options(data_dir: &Path) -> Options {
     options
 }
 
+/// # Errors
+/// Without it, the command is wrong; what lies in it is another matter.
+fn must_be_there(data_dir: &Path) -> Result<()> {
+    fs::read_dir(data_dir)
+        .map(drop)
+        .map_err(|error| unreadable(data_dir, error))
+}
+
 /// The server that has the directory open, which must be the one that is named by `--url`.
 fn server_of(data_dir: &Path, target: &Target) -> Result<Client> {
     let client = target.client()?;
@@ -84,6 +92,7 @@ impl Verify {
     /// # Errors
     /// When the directory is none, or in use by something that is not the server named.
     pub(crate) fn run(self, target: &Target, format: Format) -> Result<Outcome> {
+        must_be_there(&self.data_dir)?;
         let report = match ringwood_lsm::verify(&options(&self.data_dir)) {
             Ok(report) => serde_json::to_value(VerifyReply::from(&report))?,
             Err(Error::Locked { .. }) => server_of(&self.data_dir, target)?
@@ -128,6 +137,7 @@ impl Repair {
     /// # Errors
     /// When the directory is in use, or cannot be written; it is as it was then.
     pub(crate) fn run(self, format: Format) -> Result<Outcome> {
+        must_be_there(&self.data_dir)?;
         let report = ringwood_lsm::repair(&options(&self.data_dir))
             .with_context(|| format!("cannot repair {}", self.data_dir.display()))?;
         let names = match report.lost.is_empty() {
@@ -273,6 +283,7 @@ impl Checkpoint {
     /// When the directory is damaged, or in use by something that is not the server named, or the copy
     /// cannot be written.
     pub(crate) fn run(self, target: &Target, format: Format) -> Result<Outcome> {
+        must_be_there(&self.data_dir)?;
         match Db::open(options(&self.data_dir)) {
             Ok(db) => {
                 let shown = progress_bar();

@@ -1,41 +1,49 @@
 //! `put`, `get`, `delete`, `scan`, `batch`: single keys and ranges from the shell.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+mod batch;
+mod shown;
+
+use std::io::{self, BufWriter, IsTerminal, Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::client::{Client, ClientError, Item, PutOptions, Range};
-use crate::outcome::Outcome;
+use crate::client::{Client, PutOptions, Range};
+use crate::outcome::{Outcome, UsageError, unreadable};
 use crate::output::{self, Format};
+use crate::units::{Bytes, Seconds};
+
+pub(crate) use batch::Batch;
+use shown::Shown;
 
 /// Items of a page: much per request, little in memory.
 const PAGE: usize = 1000;
-/// A batch is sent when it has this many items, or bytes.
-const BATCH_ITEMS: usize = 1000;
-const BATCH_BYTES: usize = 4 << 20;
-/// How much of a value a line of a table shows.
-const SHOWN: usize = 60;
 
 /// Set a key.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ringwood put greeting hello
+  ringwood put photos/1 --file photo.jpg --content-type image/jpeg
+  date | ringwood put now --ttl 1h30m
+  ringwood put nothing \"\"                       an empty value")]
 pub(crate) struct Put {
     /// The key.
     key: String,
-    /// The value; without it, stdin is read.
+    /// The value; without it, and without --file, what comes through a pipe.
     #[arg(conflicts_with = "file")]
     value: Option<String>,
-    /// Take the value from a file.
+    /// Take the value from a file; `-` is stdin, whatever comes there.
     #[arg(short, long)]
     file: Option<PathBuf>,
-    /// Seconds to live, or `never`.
-    #[arg(long, allow_hyphen_values = true)]
-    ttl: Option<String>,
+    /// How long it lives: seconds, or a time such as 90s, 1h30m, 7d, or `never`.
+    #[arg(long, value_name = "TIME|never", allow_hyphen_values = true)]
+    ttl: Option<Ttl>,
     /// What the bytes are, as in HTTP.
     #[arg(long)]
     content_type: Option<String>,
@@ -44,7 +52,16 @@ pub(crate) struct Put {
     buffered: bool,
 }
 
-/// Print the value of a key.
+/// How long a value lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ttl {
+    Never,
+    For(Seconds),
+}
+
+/// Print the value of a key, byte for byte.
+///
+/// On a terminal, what would be a command to it is shown instead of sent.
 #[derive(Args, Debug)]
 pub(crate) struct Get {
     /// The key.
@@ -52,6 +69,9 @@ pub(crate) struct Get {
     /// Write the value to a file.
     #[arg(short, long)]
     file: Option<PathBuf>,
+    /// Send the bytes as they are, also to a terminal.
+    #[arg(long)]
+    raw: bool,
 }
 
 /// Remove keys.
@@ -64,6 +84,11 @@ pub(crate) struct Delete {
 
 /// List a range of keys, in order.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ringwood scan user/                            keys that begin with user/, and their values
+  ringwood scan --start 2026-01 --end 2026-02 --keys-only
+  ringwood scan log/ --reverse --limit 1         the last one")]
 pub(crate) struct Scan {
     /// Only keys that begin like this.
     #[arg(default_value = "")]
@@ -83,16 +108,36 @@ pub(crate) struct Scan {
     /// Leave the values out.
     #[arg(long)]
     keys_only: bool,
+    #[command(flatten)]
+    shown: Shown,
 }
 
-/// Do many puts, gets and deletes.
-///
-/// Reads a batch as the HTTP API takes it, or one item on each line:
-/// {"op":"put","key":"a","value":"one","encoding":"utf8"}
-#[derive(Args, Debug)]
-pub(crate) struct Batch {
-    /// The file; stdin without it, or with `-`.
-    file: Option<PathBuf>,
+impl FromStr for Ttl {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "never" => Ok(Self::Never),
+            text => {
+                let seconds = text.parse::<Seconds>();
+                let seconds = seconds.map_err(|error| format!("{error}, or never"))?;
+                match seconds.0 {
+                    0 => Err("a value lives a second at least, or is not put at all".to_owned()),
+                    _ => Ok(Self::For(seconds)),
+                }
+            }
+        }
+    }
+}
+
+impl Ttl {
+    /// As the API takes it.
+    fn to_parameter(self) -> String {
+        match self {
+            Self::Never => "never".to_owned(),
+            Self::For(Seconds(seconds)) => seconds.to_string(),
+        }
+    }
 }
 
 impl Put {
@@ -101,22 +146,9 @@ impl Put {
     /// # Errors
     /// [`ClientError`], or when the value cannot be read.
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
-        let value = match (self.value, &self.file) {
-            (Some(text), _) => text.into_bytes(),
-            (None, Some(path)) => {
-                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?
-            }
-            (None, None) => {
-                let mut bytes = Vec::new();
-                io::stdin()
-                    .lock()
-                    .read_to_end(&mut bytes)
-                    .context("cannot read stdin")?;
-                bytes
-            }
-        };
+        let value = self.read_value()?;
         let options = PutOptions {
-            ttl: self.ttl,
+            ttl: self.ttl.map(Ttl::to_parameter),
             content_type: self.content_type,
             buffered: self.buffered,
         };
@@ -125,8 +157,56 @@ impl Put {
             let reply = json!({ "key": self.key, "status": "stored", "len": value.len(), "version": version });
             output::json(&mut io::stdout(), &reply)?;
         }
+        output::note(
+            format,
+            format_args!(
+                "stored {} under {} in {}",
+                Bytes(value.len() as u64),
+                quoted(self.key.as_bytes()),
+                place(client)
+            ),
+        );
         Ok(Outcome::Done)
     }
+
+    /// The value, from where it was said to be. What nobody gave is not stored.
+    fn read_value(&self) -> Result<Vec<u8>> {
+        let from_stdin = |missing: &'static str| -> Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            let mut stdin = io::stdin().lock();
+            if !missing.is_empty() && stdin.is_terminal() {
+                return Err(no_value(&self.key, "was given").into());
+            }
+            stdin.read_to_end(&mut bytes).context("cannot read stdin")?;
+            if !missing.is_empty() && bytes.is_empty() {
+                return Err(no_value(&self.key, missing).into());
+            }
+            Ok(bytes)
+        };
+        match (&self.value, &self.file) {
+            (Some(text), _) => Ok(text.clone().into_bytes()),
+            (None, Some(path)) if path == Path::new("-") => from_stdin(""),
+            (None, Some(path)) => std::fs::read(path).map_err(|error| unreadable(path, error)),
+            (None, None) => from_stdin("came through the pipe"),
+        }
+    }
+}
+
+fn no_value(key: &str, missing: &str) -> UsageError {
+    let key = quoted(key.as_bytes());
+    UsageError::new(format!("no value for {key} {missing}; nothing was stored")).with_help(format!(
+        "give it as `ringwood put {key} VALUE`, with --file FILE, or through a pipe; \
+         `ringwood put {key} \"\"` stores an empty one"
+    ))
+}
+
+/// A key as a person is told of it.
+fn quoted(key: &[u8]) -> String {
+    format!("\"{}\"", output::printable(key))
+}
+
+fn place(client: &Client) -> String {
+    format!("namespace {}", client.namespace())
 }
 
 impl Get {
@@ -158,9 +238,17 @@ impl Get {
             output::json(&mut out, &reply)?;
             return Ok(Outcome::Done);
         }
-        out.write_all(&value.bytes)?;
-        // A person's prompt belongs on the next line; a program gets the bytes as they are.
-        if output::to_terminal() && !value.bytes.ends_with(b"\n") {
+        if !output::to_terminal() {
+            out.write_all(&value.bytes)?;
+            out.flush()?;
+            return Ok(Outcome::Done);
+        }
+        match self.raw {
+            true => out.write_all(&value.bytes)?,
+            false => out.write_all(output::plain_bytes(&value.bytes).as_bytes())?,
+        }
+        // A person's prompt belongs on the next line.
+        if !value.bytes.ends_with(b"\n") {
             out.write_all(b"\n")?;
         }
         out.flush()?;
@@ -176,6 +264,10 @@ impl Delete {
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
         for key in &self.keys {
             client.delete(key.as_bytes())?;
+            output::note(
+                format,
+                format_args!("deleted {} in {}", quoted(key.as_bytes()), place(client)),
+            );
             if format == Format::Json {
                 output::json(
                     &mut io::stdout(),
@@ -200,7 +292,7 @@ impl Scan {
             prefix: Some(self.prefix.into_bytes()).filter(|prefix| !prefix.is_empty()),
             reverse: self.reverse,
             keys_only: self.keys_only,
-            text: true,
+            text: !self.shown.base64,
             page: PAGE,
         };
         let mut left = self.limit.unwrap_or(usize::MAX);
@@ -211,7 +303,7 @@ impl Scan {
             let page = client.page(&range, cursor.as_deref())?;
             left -= page.items.len().min(left);
             for item in &page.items {
-                print_item(&mut out, format, item)?;
+                self.shown.item(&mut out, format, item)?;
             }
             out.flush()?;
             cursor = page.cursor;
@@ -223,167 +315,18 @@ impl Scan {
     }
 }
 
-fn print_item(out: &mut impl Write, format: Format, item: &Item) -> Result<()> {
-    if format == Format::Json {
-        output::json(out, item)?;
-        return Ok(());
-    }
-    out.write_all(output::printable(&item.key_bytes().unwrap_or_default()).as_bytes())?;
-    if let Some(value) = item.value_bytes() {
-        let cut = &value[..value.len().min(SHOWN)];
-        let more = if cut.len() < value.len() { "…" } else { "" };
-        write!(out, "\t{}{more}", output::printable(cut))?;
-    }
-    out.write_all(b"\n")?;
-    Ok(())
-}
-
-impl Batch {
-    /// Sends the items in their order, a part at a time.
-    ///
-    /// # Errors
-    /// [`ClientError`], or when the items cannot be read; the parts before are done.
-    pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
-        let (mut succeeded, mut failed) = (0, 0);
-        let mut part = Part::default();
-        let mut send = |part: &mut Part| -> Result<()> {
-            let report = part.send(client)?;
-            succeeded += report["succeeded"].as_u64().unwrap_or_default();
-            failed += report["failed"].as_u64().unwrap_or_default();
-            for result in report["results"].as_array().into_iter().flatten() {
-                print_result(format, result)?;
-            }
-            Ok(())
-        };
-        for_each_item(open(self.file.as_deref())?, |item| {
-            part.add(item);
-            if part.is_full() {
-                send(&mut part)
-            } else {
-                Ok(())
-            }
-        })?;
-        send(&mut part)?;
-        output::say(format, format!("{succeeded} succeeded, {failed} failed"));
-        Ok(if failed == 0 {
-            Outcome::Done
-        } else {
-            Outcome::Partial
-        })
-    }
-}
-
-#[derive(Default)]
-struct Part {
-    items: Vec<Value>,
-    len: usize,
-}
-
-impl Part {
-    fn add(&mut self, item: Value) {
-        self.len += item["value"].as_str().map_or(0, str::len) + 128;
-        self.items.push(item);
-    }
-
-    fn is_full(&self) -> bool {
-        self.items.len() >= BATCH_ITEMS || self.len >= BATCH_BYTES
-    }
-
-    fn send(&mut self, client: &Client) -> Result<Value, ClientError> {
-        let items = std::mem::take(self).items;
-        if items.is_empty() {
-            return Ok(Value::Null);
-        }
-        client.batch(&json!({ "items": items }))
-    }
-}
-
-fn open(file: Option<&Path>) -> Result<Box<dyn BufRead>> {
-    match file {
-        None => Ok(Box::new(io::stdin().lock())),
-        Some(path) if path == Path::new("-") => Ok(Box::new(io::stdin().lock())),
-        Some(path) => {
-            let file =
-                File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(Box::new(BufReader::new(file)))
-        }
-    }
-}
-
-/// Reads items one by one: `{"items":[…]}` as a whole, or a stream of single ones.
-fn for_each_item(input: impl BufRead, mut each: impl FnMut(Value) -> Result<()>) -> Result<()> {
-    for read in serde_json::Deserializer::from_reader(input).into_iter::<Value>() {
-        let mut read = read.context("the batch is no JSON")?;
-        match read.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => items.into_iter().try_for_each(&mut each)?,
-            Some(_) => anyhow::bail!("\"items\" must be a list"),
-            None => each(read)?,
-        }
-    }
-    Ok(())
-}
-
-fn print_result(format: Format, result: &Value) -> Result<()> {
-    let mut out = io::stdout().lock();
-    if format == Format::Json {
-        output::json(&mut out, result)?;
-        return Ok(());
-    }
-    let text = |name: &str| result[name].as_str().unwrap_or_default().to_owned();
-    let key = if result["key"].is_string() {
-        text("key")
-    } else {
-        text("key64")
-    };
-    let told = match result["status"].as_str() {
-        Some("failed") => format!("{}: {}", text("code"), text("detail")),
-        _ => text("value"),
-    };
-    writeln!(
-        out,
-        "{}\t{}\t{}",
-        text("status"),
-        output::printable(key.as_bytes()),
-        output::printable(told.as_bytes())
-    )?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn items(text: &str) -> Result<usize> {
-        let mut count = 0;
-        for_each_item(text.as_bytes(), |_| {
-            count += 1;
-            Ok(())
-        })?;
-        Ok(count)
-    }
-
     #[test]
-    fn a_batch_is_a_whole_or_lines() {
-        assert_eq!(
-            items(r#"{"items":[{"op":"get","key":"a"},{"op":"get","key":"b"}]}"#).unwrap(),
-            2
-        );
-        assert_eq!(
-            items("{\"op\":\"get\",\"key\":\"a\"}\n\n{\"op\":\"get\",\"key\":\"b\"}\n").unwrap(),
-            2
-        );
-        assert_eq!(items("").unwrap(), 0);
-        assert!(items("{\"items\":3}").is_err());
-        assert!(items("{\"op\"").is_err());
-    }
-
-    #[test]
-    fn parts_stay_small() {
-        let mut part = Part::default();
-        part.add(json!({ "op": "put", "value": "x".repeat(BATCH_BYTES) }));
-        assert!(part.is_full());
-        let mut part = Part::default();
-        (0..BATCH_ITEMS).for_each(|_| part.add(json!({ "op": "get" })));
-        assert!(part.is_full());
+    fn lives_are_told_in_seconds() {
+        let parameter = |text: &str| text.parse::<Ttl>().map(Ttl::to_parameter);
+        assert_eq!(parameter("1h30m").as_deref(), Ok("5400"));
+        assert_eq!(parameter("60").as_deref(), Ok("60"));
+        assert_eq!(parameter("never").as_deref(), Ok("never"));
+        for bad in ["0", "-1", "soon", "1500ms", "99999999999999999999"] {
+            assert!(parameter(bad).is_err(), "{bad}");
+        }
     }
 }

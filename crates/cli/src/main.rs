@@ -3,16 +3,20 @@
 //! How to read it: this file says which commands there are; each command is a module with its own
 //! arguments. `serve` runs a node (`dev` is the same with defaults for one person at one machine),
 //! `kv`, `transfer`, `status` and `bench` are clients over HTTP, `directory` looks after the files
-//! of a node. What they share lies below: `client`, `config`, `output`, `outcome`, `units`.
+//! of a node. What they share lies below: `client`, `config`, `output`, `outcome`, `units`,
+//! and `help`, which lays `--help` out.
 //!
 //! Values go to stdout, talk goes to stderr; `outcome` is the list of exit codes.
 // The seams of `env` are for what is stored. Files here are the user's own, and clocks time them.
 #![allow(clippy::disallowed_methods)]
+// These panic where nobody listens; `output` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
 mod client;
 mod config;
 mod directory;
+mod help;
 mod kv;
 mod memory;
 mod namespaces;
@@ -23,23 +27,21 @@ mod status;
 mod transfer;
 mod units;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::client::{ClientError, Target};
 use crate::config::ConfigError;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, UsageError, is_closed_pipe};
 use crate::output::Format;
 
 #[derive(Parser)]
 #[command(
     name = "ringwood",
     version,
-    about = "A key-value store: one program for the server and its clients",
-    after_help = "Exit codes: 0 ok, 1 error, 2 usage, 3 not found, 4 precondition, 5 unavailable, 6 partial."
+    about = "A key-value store: one program for the server and its clients"
 )]
 struct Arguments {
     #[command(flatten)]
@@ -52,9 +54,21 @@ struct Arguments {
         global = true,
         value_enum,
         default_value_t,
-        env = "RINGWOOD_OUTPUT"
+        env = "RINGWOOD_OUTPUT",
+        help_heading = help::GLOBAL
     )]
     output: Format,
+
+    /// Say nothing on stderr but errors.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "RINGWOOD_QUIET",
+        value_parser = clap::builder::FalseyValueParser::new(),
+        help_heading = help::GLOBAL
+    )]
+    quiet: bool,
 
     #[command(subcommand)]
     command: Command,
@@ -106,8 +120,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = help::lay_out(Arguments::command()).get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let format = arguments.output;
+    if arguments.quiet {
+        output::be_quiet();
+    }
     let outcome = run(arguments).unwrap_or_else(|error| {
         output::complain(format, &error);
         outcome_of(&error)
@@ -119,6 +137,7 @@ fn run(arguments: Arguments) -> Result<Outcome> {
     let Arguments {
         target,
         output,
+        quiet: _,
         command,
     } = arguments;
     match command {
@@ -143,17 +162,21 @@ fn run(arguments: Arguments) -> Result<Outcome> {
             // Into memory first: the generator panics where stdout is closed early.
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command, "ringwood", &mut script);
-            std::io::stdout().write_all(&script)?;
+            output::text(String::from_utf8_lossy(&script))?;
             Ok(Outcome::Done)
         }
     }
 }
 
+/// How a command ends that failed like this.
 fn outcome_of(error: &anyhow::Error) -> Outcome {
+    if is_closed_pipe(error) {
+        return Outcome::ClosedPipe;
+    }
     if let Some(error) = error.downcast_ref::<ClientError>() {
         return error.outcome();
     }
-    if error.is::<ConfigError>() {
+    if error.is::<ConfigError>() || error.is::<UsageError>() {
         Outcome::Usage
     } else {
         Outcome::Error

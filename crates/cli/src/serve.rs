@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, absolute};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -14,21 +14,36 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, LogFormat, Sources};
 use crate::memory;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, UsageError, unreadable};
 use crate::output::{self, Format};
 
+/// What a file system has of its own in its first directory, and what a start leaves that went no further.
+const OF_NOBODY: &[&str] = &["lost+found", "LOCK"];
+/// Of foreign files, so many are named.
+const FOREIGN_SHOWN: usize = 5;
 /// How long work for clients that were cut off may go on.
 const LEFT_OVER: Duration = Duration::from_secs(2);
 
 /// Run one node on this machine, to try things out: loopback only, no authentication.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ringwood dev
+  ringwood dev --data-dir /tmp/try --listen 127.0.0.1:0 --memory-budget 64MiB")]
 pub(crate) struct Dev {
     #[command(flatten)]
     sources: Sources,
 }
 
 /// Run a node as its configuration says.
+///
+/// Without one it takes the defaults, and says which matter: where the data goes and who can reach it.
+/// `ringwood config show` prints all.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ringwood serve --config /etc/ringwood.toml
+  ringwood serve --data-dir /var/lib/ringwood --set limits.value_len=4MiB")]
 pub(crate) struct Serve {
     #[command(flatten)]
     sources: Sources,
@@ -52,7 +67,23 @@ impl Serve {
     /// # Errors
     /// As [`Dev::run`].
     pub(crate) fn run(self, format: Format) -> Result<Outcome> {
-        serve(self.sources.load()?.check()?, format, false)
+        let config = self.sources.load()?.check()?;
+        if self.sources.config.is_none() {
+            let data_dir = &config.node.engine.path;
+            output::say(
+                format,
+                format_args!(
+                    "no --config FILE (or RINGWOOD_CONFIG) was given: what no flag and no variable says is as by \
+                     default\n  data in {}\n  on http://{}, which only this machine can reach; there is no \
+                     authentication\n  `ringwood config show --origin` prints all",
+                    absolute(data_dir)
+                        .unwrap_or_else(|_| data_dir.clone())
+                        .display(),
+                    config.server.listen
+                ),
+            );
+        }
+        serve(config, format, false)
     }
 }
 
@@ -60,6 +91,7 @@ fn serve(config: Config, format: Format, hints: bool) -> Result<Outcome> {
     let started = Instant::now();
     start_log(&config)?;
     let data_dir = config.node.engine.path.clone();
+    refuse_foreign(&data_dir)?;
     let node = NodeConfig {
         on_rest: memory::give_back,
         ..config.node
@@ -91,6 +123,45 @@ fn serve(config: Config, format: Format, hints: bool) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Refuses a directory that holds something, and no store: nobody wants his files among a store's.
+///
+/// # Errors
+/// [`UsageError`] names some of it.
+fn refuse_foreign(data_dir: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(data_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unreadable(data_dir, error)),
+    };
+    let mut foreign = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        match name.to_str().map(ringwood_lsm::is_store_file) {
+            // A store is here, or one was begun; what else lies here is none of our business.
+            Some(true) => return Ok(()),
+            _ if OF_NOBODY.iter().any(|one| name == *one) => {}
+            _ => foreign.push(name.to_string_lossy().into_owned()),
+        }
+    }
+    foreign.sort();
+    let shown = foreign.iter().take(FOREIGN_SHOWN).cloned();
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let what = match foreign.len() {
+        0 => return Ok(()),
+        1..=FOREIGN_SHOWN => shown,
+        more => format!("{shown} and {} more", more - FOREIGN_SHOWN),
+    };
+    let what = format!(
+        "{} holds no store, but other files: {what}",
+        data_dir.display()
+    );
+    let help = format!(
+        "name a new or an empty directory with --data-dir, such as {}",
+        data_dir.join("ringwood-data").display()
+    );
+    Err(UsageError::new(what).with_help(help).into())
+}
+
 fn start_log(config: &Config) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log_filter)
         .with_context(|| format!("log.filter {:?}", config.log_filter))?;
@@ -100,6 +171,8 @@ fn start_log(config: &Config) -> Result<()> {
             io::stderr().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
         )
+        // It would tell of a stderr that is closed on stderr, and panic.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     match config.log_format {
         LogFormat::Text => log.init(),
@@ -136,10 +209,13 @@ fn announce(
         output::json(&mut std::io::stdout().lock(), &ready)?;
         return Ok(());
     }
-    eprintln!(
-        "ringwood is ready on {url} (data in {}, after {:.2?})",
-        data_dir.display(),
-        started.elapsed()
+    output::say(
+        format,
+        format_args!(
+            "ringwood is ready on {url} (data in {}, after {:.2?})",
+            data_dir.display(),
+            started.elapsed()
+        ),
     );
     if hints {
         let at = if address.port() == 7400 {
@@ -147,13 +223,16 @@ fn announce(
         } else {
             format!(" --url {url}")
         };
-        eprintln!(
-            "\nTry in another terminal:\n\
+        output::say(
+            format,
+            format_args!(
+                "\nTry in another terminal:\n\
              \x20 ringwood put greeting hello{at}\n\
              \x20 ringwood get greeting{at}\n\
              \x20 ringwood scan{at}\n\
              \x20 curl -T README.md {url}/kv/readme\n\
              \x20 ringwood status{at}\n\nCtrl-C stops it."
+            ),
         );
     }
     Ok(())

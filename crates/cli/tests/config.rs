@@ -116,6 +116,14 @@ fn mistakes_are_named_with_a_suggestion_and_start_nothing() {
         assert!(refused.err.contains(told), "{text}: {refused:?}");
         assert!(refused.out.is_empty(), "{refused:?}");
     }
+    // `config show` says what `serve` would.
+    fs::write(&file, "[storage]\nmemory_budget = \"64KiB\"").unwrap();
+    let shown = run(ringwood(&["config", "show", "--config"]).arg(&file));
+    assert_eq!(shown.code, 2, "{shown:?}");
+    assert!(
+        shown.err.contains("storage.memory_budget in file") && shown.out.is_empty(),
+        "{shown:?}"
+    );
     let gone = run(&mut ringwood(&[
         "serve",
         "--config",

@@ -13,8 +13,12 @@ const KEYS: usize = 300;
 
 /// Starts a server that is expected not to come up.
 fn refused(data: &Path) -> Ran {
+    refused_with(1, data)
+}
+
+fn refused_with(code: i32, data: &Path) -> Ran {
     let ran = run(ringwood(&["dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data));
-    assert_eq!(ran.code, 1, "{ran:?}");
+    assert_eq!(ran.code, code, "{ran:?}");
     ran
 }
 
@@ -134,7 +138,7 @@ fn a_directory_that_cannot_be_used_is_named() {
     let file = directory.path().join("file");
     fs::write(&file, "not a directory").unwrap();
     for data in [file.clone(), file.join("below")] {
-        let told = refused(&data);
+        let told = refused_with(2, &data);
         assert!(told.err.contains(data.to_str().unwrap()), "{told:?}");
     }
     assert_eq!(fs::read(&file).unwrap(), b"not a directory");

@@ -287,3 +287,36 @@ fn all_lines_before_a_bad_one_are_stored_and_a_mended_file_goes_on() {
     assert_eq!(summary["done_before"], 10);
     assert_eq!(server.run(&["get", "k11"]).out, "x");
 }
+
+#[test]
+fn files_have_the_types_that_their_names_say() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = directory.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let types = [
+        ("page.html", "text/html"),
+        ("photo.JPG", "image/jpeg"),
+        ("data.json", "application/json"),
+        ("archive.tar.gz", "application/gzip"),
+        ("README", "application/octet-stream"),
+        ("odd.nothing-known", "application/octet-stream"),
+    ];
+    for (name, _) in types {
+        fs::write(tree.join(name), "content").unwrap();
+    }
+    let data = directory.path().join("data");
+    let server = Server::start(&data);
+    assert_eq!(run(server.command(&["import", "tree"]).arg(&tree)).code, 0);
+    let lines = server.run(&["export", "ndjson"]).out;
+    let other = Server::start(&directory.path().join("other"));
+    assert_eq!(
+        other.run_with(&["import", "ndjson"], lines.as_bytes()).code,
+        0
+    );
+    for server in [server, other] {
+        for (name, kind) in types {
+            let got = server.run(&["-o", "json", "get", name]).json();
+            assert_eq!(got["content_type"], kind, "{name}");
+        }
+    }
+}

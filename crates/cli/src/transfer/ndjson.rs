@@ -14,8 +14,8 @@ use ringwood_server::Object;
 use serde_json::{Value, json};
 
 use crate::client::{Client, ClientError, Item, Range};
-use crate::outcome::Outcome;
-use crate::output::{Format, printable};
+use crate::outcome::{Outcome, UsageError, unreadable};
+use crate::output::{self, Format, printable};
 
 use super::journal::{Place, Position};
 use super::pages::Pages;
@@ -126,14 +126,13 @@ impl ImportNdjson {
 
     fn open(&self, offset: u64) -> Result<Box<dyn BufRead>> {
         let Some(path) = self.file.as_deref().filter(|path| !is_standard(Some(path))) else {
-            ensure!(
-                self.journal.is_none(),
-                "stdin cannot be read again: --journal needs a file"
-            );
+            if self.journal.is_some() {
+                let what = "stdin cannot be read again: --journal needs a file";
+                return Err(UsageError::new(what).into());
+            }
             return Ok(Box::new(io::stdin().lock()));
         };
-        let mut file =
-            File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut file = File::open(path).map_err(|error| unreadable(path, error))?;
         file.seek(SeekFrom::Start(offset))?;
         Ok(Box::new(BufReader::with_capacity(1 << 20, file)))
     }
@@ -359,15 +358,18 @@ impl ExportNdjson {
     /// When the server stays away, or the file cannot be written.
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
         let to_stdout = is_standard(self.file.as_deref());
-        ensure!(
-            !(to_stdout && self.journal.is_some()),
-            "stdout cannot be gone on with: --journal needs a file"
-        );
+        if to_stdout && self.journal.is_some() {
+            let what = "stdout cannot be gone on with: --journal needs a file";
+            return Err(UsageError::new(what).into());
+        }
         let patience = Patience::new(&self.patience);
         let what = format!("export ndjson of {:?}", self.prefix);
         let (position, mut place) = Position::open(self.journal.as_deref(), what)?;
         let mut out = self.open(&place)?;
-        let mut summary = Summary::start(format, "items");
+        let mut line = Vec::new();
+        // Lines on stdout are the result; progress would stand among them.
+        let shown = if to_stdout { Format::Json } else { format };
+        let mut summary = Summary::start(shown, "items");
         summary.done_before = place.items;
         let prefix = Some(self.prefix.into_bytes()).filter(|prefix| !prefix.is_empty());
         let range = Range {
@@ -380,13 +382,14 @@ impl ExportNdjson {
             for item in items {
                 place.last_key = item.key_bytes();
                 let len = item.value_bytes().map_or(0, |value| value.len());
-                let line = serde_json::to_vec(&Item {
+                line.clear();
+                let exported = Item {
                     version: None,
                     ..item
-                })?;
+                };
+                output::json(&mut line, &exported)?;
                 out.write_all(&line)?;
-                out.write_all(b"\n")?;
-                place.offset += line.len() as u64 + 1;
+                place.offset += line.len() as u64;
                 place.items += 1;
                 summary.add(len as u64);
             }

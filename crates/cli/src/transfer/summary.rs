@@ -105,17 +105,20 @@ impl Summary {
 
     fn tell(&self) {
         for Skipped { name, why } in &self.skipped_names {
-            eprintln!("skipped {name}: {why}");
+            output::tell(format_args!("skipped {name}: {why}"));
         }
-        eprintln!(
-            "{} done, {} bytes, {} done before, {} verified, {} skipped, {} retries, {:.1} s",
-            self.done,
-            self.bytes,
-            self.done_before,
-            self.verified,
-            self.skipped,
-            self.retries,
-            self.seconds
+        output::say(
+            Format::Table,
+            format_args!(
+                "{} done, {} bytes, {} done before, {} verified, {} skipped, {} retries, {:.1} s",
+                self.done,
+                self.bytes,
+                self.done_before,
+                self.verified,
+                self.skipped,
+                self.retries,
+                self.seconds
+            ),
         );
     }
 }

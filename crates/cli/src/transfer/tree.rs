@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
 use crate::client::{Client, ClientError, PutOptions, Range};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, unreadable};
 use crate::output::{Format, printable};
 
 use super::journal::{Journal, Position, Stamp};
@@ -29,8 +29,9 @@ const PAGE: usize = 500;
 
 /// Import every file below a directory.
 ///
-/// The key is the prefix, then the file's path below the directory, byte for byte. Symbolic links
-/// are not followed, and named at the end, as is every file that is too long.
+/// The key is the prefix, then the file's path below the directory, byte for byte; the content type is
+/// what the name's ending says. Symbolic links are not followed, and named at the end, as is every
+/// file that is too long.
 #[derive(Args, Debug)]
 pub(crate) struct ImportTree {
     /// The directory.
@@ -102,8 +103,7 @@ impl ImportTree {
     /// # Errors
     /// When the server stays away, or the directory cannot be read.
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
-        fs::read_dir(&self.directory)
-            .with_context(|| format!("cannot read {}", self.directory.display()))?;
+        fs::read_dir(&self.directory).map_err(|error| unreadable(&self.directory, error))?;
         let patience = Patience::new(&self.patience);
         let mut journal = Journal::open(
             self.journal.as_deref(),
@@ -214,7 +214,11 @@ fn store(client: &Client, patience: &Patience, known: &Journal, found: Found) ->
         Ok(value) => value,
         Err(why) => return Done::Skipped { name: name(), why },
     };
-    match patience.insist(|| client.put(&key, &value, &PutOptions::default())) {
+    let options = PutOptions {
+        content_type: mime_guess::from_path(&path).first_raw().map(str::to_owned),
+        ..PutOptions::default()
+    };
+    match patience.insist(|| client.put(&key, &value, &options)) {
         Ok(_) => Done::Stored {
             key,
             stamp,

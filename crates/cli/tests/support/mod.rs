@@ -2,11 +2,12 @@
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
 /// A command of the binary, with nothing from this process's environment that it would heed.
@@ -49,6 +50,33 @@ pub(crate) fn run(command: &mut Command) -> Ran {
     command.stdin(Stdio::null()).output().unwrap().into()
 }
 
+/// Runs a command at a terminal, on which `typed` comes in; gives its code and what stands on the screen.
+pub(crate) fn at_terminal(mut command: Command, typed: &str) -> (i32, String) {
+    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&screen).unwrap();
+    unlockpt(&screen).unwrap();
+    let name = ptsname(&screen, Vec::new()).unwrap();
+    let terminal = File::options()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    let mut child = command
+        .stdin(terminal.try_clone().unwrap())
+        .stdout(terminal.try_clone().unwrap())
+        .stderr(terminal)
+        .spawn()
+        .unwrap();
+    drop(command); // and with it our end of the terminal
+    let mut screen = File::from(screen);
+    screen.write_all(typed.as_bytes()).unwrap();
+    let mut shown = Vec::new();
+    // Ends with an error once nobody has the terminal open.
+    let _ = screen.read_to_end(&mut shown);
+    let code = child.wait().unwrap().code().unwrap();
+    (code, String::from_utf8_lossy(&shown).into_owned())
+}
+
 /// A server of ours, on any free port of loopback.
 pub(crate) struct Server {
     child: Child,
@@ -58,7 +86,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(data_dir: &Path) -> Self {
-        let (child, url) = spawn(data_dir, "127.0.0.1:0");
+        Self::start_with(data_dir, &[])
+    }
+
+    pub(crate) fn start_with(data_dir: &Path, arguments: &[&str]) -> Self {
+        let (child, url) = spawn(data_dir, "127.0.0.1:0", arguments);
         Self {
             child,
             url,
@@ -74,7 +106,7 @@ impl Server {
 
     /// Starts it again on the same address.
     pub(crate) fn restart(&mut self) {
-        (self.child, _) = spawn(&self.data_dir, self.url.trim_start_matches("http://"));
+        (self.child, _) = spawn(&self.data_dir, self.url.trim_start_matches("http://"), &[]);
     }
 
     /// What it has said since it was started.
@@ -137,7 +169,7 @@ fn log_of(data_dir: &Path) -> PathBuf {
     name.into()
 }
 
-fn spawn(data_dir: &Path, listen: &str) -> (Child, String) {
+fn spawn(data_dir: &Path, listen: &str, arguments: &[&str]) -> (Child, String) {
     let mut child = ringwood(&[
         "-o",
         "json",
@@ -149,6 +181,7 @@ fn spawn(data_dir: &Path, listen: &str) -> (Child, String) {
     ])
     .arg("--set")
     .arg("storage.log_segment_len=4MiB")
+    .args(arguments)
     .arg("--data-dir")
     .arg(data_dir)
     .stdout(Stdio::piped())
@@ -161,4 +194,15 @@ fn spawn(data_dir: &Path, listen: &str) -> (Child, String) {
         .unwrap();
     let ready: Value = serde_json::from_str(&line).expect("the server did not become ready");
     (child, ready["url"].as_str().unwrap().to_owned())
+}
+
+/// Looks until something is there; ten seconds at most.
+pub(crate) fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..1000 {
+        if let Some(found) = look() {
+            return found;
+        }
+        thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("it never came")
 }
