@@ -70,7 +70,7 @@ pub enum Error {
 
     /// No space for new data. The write was not applied; reads and deletes go on, and writes resume by
     /// themselves when space returns.
-    #[error("no space left below {}", path.display())]
+    #[error("the disk of {} is full but for the room that compactions need; deletes go on, and make room", path.display())]
     DiskFull {
         /// The store's directory.
         path: PathBuf,

@@ -5,6 +5,7 @@
 //! depends on it. It uses `std::fs` and the clock directly; the seams are for what ships.
 #![allow(clippy::disallowed_methods)]
 
+mod attack_test;
 mod binary;
 mod consensus;
 mod count;
@@ -53,6 +54,8 @@ enum Chore {
     Consensus(consensus::Arguments),
     /// Import a real directory tree while the server is killed again and again.
     KillTest(kill_test::Arguments),
+    /// Ask for much and take nothing, announce much and send nothing: memory, and what others notice.
+    AttackTest(attack_test::Arguments),
     /// Fill small file systems until nothing more is taken, empty them by deletes, again and again.
     FullDiskTest(full_disk_test::Arguments),
     /// Kill a server with gigabytes in its store in the middle of writing, and time its starts.
@@ -84,6 +87,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Mutants(arguments) => mutants::run(&root(), &arguments),
         Chore::Consensus(arguments) => consensus::run(&root(), &arguments),
         Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
+        Chore::AttackTest(arguments) => attack_test::run(&root(), &arguments),
         Chore::FullDiskTest(arguments) => full_disk_test::run(&root(), &arguments),
         Chore::StartTest(arguments) => start_test::run(&root(), &arguments),
         Chore::Count(arguments) => count::run(&root(), &arguments),

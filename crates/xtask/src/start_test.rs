@@ -1,12 +1,12 @@
-//! The start test: a server with gigabytes in its store is killed in the middle of writing, again and
-//! again, and must be ready soon.
+//! The start test: how soon a server is ready: a new one, one with gigabytes in its store that was killed in
+//! the middle of writing, again and again, and one that was closed in order.
 
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::server::Server;
 use crate::{binary, load, process};
@@ -40,6 +40,10 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let bytes = arguments.gigabytes * 1_000_000_000;
     let is_filled = directory.join("data").exists();
     let mut server = Server::start(&binary, directory)?;
+    let new = json!({
+        "start_ms": server.last_start().as_secs_f64() * 1000.0,
+        "disk_bytes": process::bytes_below(server.data_dir()),
+    });
     if !is_filled {
         load::fill(&binary, server.url(), bytes)?;
     }
@@ -55,8 +59,16 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         eprintln!("start test: ready after {took} ms");
         starts_ms.push(took);
     }
+    let mut closed_ms = Vec::new();
+    for _ in 0..arguments.kills {
+        server.stop()?;
+        server.restart()?;
+        closed_ms.push(server.last_start().as_secs_f64() * 1000.0);
+    }
     let figures = json!({
         "gigabytes": arguments.gigabytes,
+        "new": if is_filled { Value::Null } else { new },
+        "closed_in_order_starts_ms": closed_ms,
         "store_bytes": process::bytes_below(server.data_dir()),
         "starts_ms": starts_ms,
     });
