@@ -160,6 +160,7 @@ impl Loaded {
         node.engine.background_rate = Some(storage.background_rate.0).filter(|rate| *rate > 0);
         node.engine.log_segment_len = storage.log_segment_len.0;
         node.engine.open_tables_max = storage.open_tables_max;
+        node.engine.clock_leap_max = storage.clock_leap_max.into();
         node.data.block_len = storage.block_len.len();
         node.data.compression = data_compression;
         node.data.bottom_compression = bottom;
@@ -207,6 +208,7 @@ fn key_of(option: &str) -> &str {
         "log_segment_len" => "storage.log_segment_len",
         "memory_budget" | "memtable_len" => "storage.memory_budget",
         "open_tables_max" => "storage.open_tables_max",
+        "clock_leap_max" => "storage.clock_leap_max",
         "background_rate" => "storage.background_rate",
         other => other,
     }
@@ -343,6 +345,7 @@ mod tests {
             "storage.memory_budget=64KiB",
             "storage.log_segment_len=5000",
             "storage.open_tables_max=1",
+            "storage.clock_leap_max=10ms",
             "storage.block_len=1MiB",
             "storage.table_len=1KiB",
             "storage.filter_bits_per_key=33",

@@ -39,6 +39,18 @@ pub(crate) struct Repair {
     data_dir: PathBuf,
 }
 
+/// Take the time of a data directory back to what this machine's clock says.
+///
+/// For a store that a wrong clock was believed in, years ahead: its time stands still until then, and keys
+/// that expire are gone. Set the machine's clock right first. Keys that expired only by the wrong clock live
+/// again, unless a compaction has removed them; deadlines that were given meanwhile stay late. No server
+/// may have the directory open. Does nothing where the store's time is not ahead.
+#[derive(Args, Debug)]
+pub(crate) struct ResetClock {
+    /// The data directory.
+    data_dir: PathBuf,
+}
+
 /// Copy a data directory.
 ///
 /// The copy is a store of its own. On the same file system its tables are linked, which takes no time
@@ -245,6 +257,45 @@ fn repair_rows(report: &Value) -> Vec<Vec<String>> {
         rows.push(vec!["kept".into(), text(file)]);
     }
     rows
+}
+
+impl ResetClock {
+    /// Takes it back; durable on return.
+    ///
+    /// # Errors
+    /// When the directory is in use, or damaged; its time is as it was then.
+    pub(crate) fn run(self, format: Format) -> Result<Outcome> {
+        let reset = ringwood_node::reset_clock(&options(&self.data_dir))
+            .with_context(|| format!("cannot take the time of {} back", self.data_dir.display()))?;
+        let ahead_ms = reset.before.saturating_sub(reset.now);
+        let status = match reset.taken_back {
+            true => "taken back",
+            false => "nothing to take back",
+        };
+        let done = json!({
+            "status": status,
+            "ahead_ms": ahead_ms,
+            "store_time_ms": reset.before,
+            "machine_time_ms": reset.now,
+        });
+        output::show(format, &done, |_| {
+            let told = match reset.taken_back {
+                true => describe_ahead(ahead_ms),
+                false => "the store's time is not ahead of this machine's clock".into(),
+            };
+            vec![vec![status.into(), told]]
+        })?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn describe_ahead(ahead_ms: u64) -> String {
+    let hours = ahead_ms.div_ceil(3_600_000);
+    let by = match hours {
+        0..48 => format!("{hours} h"),
+        _ => format!("{} days", hours / 24),
+    };
+    format!("the store's time was ahead of this machine's clock by {by}")
 }
 
 fn problem_rows(report: &Value) -> Vec<Vec<String>> {

@@ -105,6 +105,8 @@ enum Command {
     Verify(directory::Verify),
     /// Save what is intact in a damaged data directory, and list what is not.
     Repair(directory::Repair),
+    /// Take the time of a data directory back, after a wrong clock was believed.
+    ResetClock(directory::ResetClock),
     /// Copy a data directory, by links, in no time.
     Checkpoint(directory::Checkpoint),
     /// Measure a server with one of the YCSB mixes.
@@ -154,6 +156,7 @@ fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Status(status) => status.run(&target.client()?, output),
         Command::Verify(verify) => verify.run(&target, output),
         Command::Repair(repair) => repair.run(output),
+        Command::ResetClock(reset) => reset.run(output),
         Command::Checkpoint(checkpoint) => checkpoint.run(&target, output),
         Command::Bench(bench) => bench.run(&target.client()?, output),
         Command::Config(command) => command.run(output),

@@ -377,3 +377,19 @@ fn a_copy_that_lacks_files_says_which() {
     let told = refused(&data);
     assert!(told.err.contains("CURRENT"), "{told:?}");
 }
+
+#[test]
+fn time_is_taken_back_where_nobody_has_the_directory_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let reset = || run(ringwood(&["-o", "json", "reset-clock"]).arg(&data));
+    assert_eq!(reset().code, 1, "there is none");
+    let mut server = Server::start(&data);
+    let refused = reset();
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.err.contains("in use"), "{refused:?}");
+    server.kill();
+    let ran = reset();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("nothing to take back"), "{ran:?}");
+}

@@ -11,7 +11,8 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// Wall-clock time. May jump in both directions.
     fn wall(&self) -> UnixMillis;
 
-    /// Time since some fixed point of this process. Never goes back.
+    /// Time since some fixed point of this process. Never goes back, and goes on while the machine
+    /// sleeps, where the system has a clock that does.
     fn monotonic(&self) -> Duration;
 }
 
@@ -28,6 +29,15 @@ impl Clock for SystemClock {
         u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
     }
 
+    #[cfg(target_os = "linux")]
+    fn monotonic(&self) -> Duration {
+        use rustix::time::{ClockId, clock_gettime};
+        let now = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
+    }
+
+    #[cfg(not(target_os = "linux"))]
     #[allow(clippy::disallowed_methods)] // the one place that reads the monotonic clock
     fn monotonic(&self) -> Duration {
         static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();

@@ -22,7 +22,7 @@ use crate::locks::lock;
 use crate::options::{Durability, KeyspaceOptions, Options};
 use crate::pool::Pool;
 use crate::read::{Found, ReadOptions};
-use crate::recovery::{self, OpenReport};
+use crate::recovery::{self, OpenReport, TimeSource};
 use crate::slice::Slice;
 use crate::snapshot::Snapshot;
 use crate::statistics::{CheckpointProgress, Statistics};
@@ -98,7 +98,7 @@ impl Db {
     /// [`Error::InvalidOption`], [`Error::Io`]. Nothing was changed.
     pub fn open(options: Options) -> Result<Self> {
         let threads = options.threads;
-        let (store, lock, report) = recovery::open(options, threads > 0)?;
+        let (store, lock, report) = recovery::open(options, threads > 0, TimeSource::Store)?;
         let pool = Pool::start(&store, threads);
         let running = Mutex::new(Some(Running { pool, _lock: lock }));
         let inner = Inner {

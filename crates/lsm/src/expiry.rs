@@ -27,7 +27,7 @@ use crate::manifest::{Edit, Manifest};
 use crate::plant::{Plant, is_planted};
 
 /// How far ahead of the clock a new bound lies.
-const AHEAD_MS: u64 = 1000;
+pub(crate) const AHEAD_MS: u64 = 1000;
 
 /// Knows the time, and what was told of it.
 #[derive(Debug)]

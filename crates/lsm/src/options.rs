@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringwood_env::{Clock, Disk, Random, RealDisk, SystemClock, SystemRandom, UnixMillis};
 
@@ -71,6 +72,10 @@ pub struct Options {
     pub disk: Arc<dyn Disk>,
     /// The clock that deadlines are compared with.
     pub clock: Arc<dyn Clock>,
+    /// How far the wall clock is followed beyond what monotonic time says has passed, at least 1 s. One
+    /// that leaps ahead by more would expire everything for good: the store's time goes on at the pace
+    /// of monotonic time then, until the clock is set right or the store is opened again.
+    pub clock_leap_max: Duration,
     /// Draws the store's identity and the log's salts.
     pub random: Arc<dyn Random>,
 }
@@ -92,6 +97,7 @@ impl Options {
             expiry_filters: BTreeMap::new(),
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock),
+            clock_leap_max: Duration::from_secs(3600),
             random: Arc::new(SystemRandom),
         }
     }
@@ -137,6 +143,9 @@ impl Options {
         }
         if self.open_tables_max < 16 {
             return fail("open_tables_max", "must be at least 16");
+        }
+        if self.clock_leap_max < Duration::from_secs(1) {
+            return fail("clock_leap_max", "must be at least 1 s");
         }
         if self.background_rate == Some(0) {
             return fail("background_rate", "must be more than 0");

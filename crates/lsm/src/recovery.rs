@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ringwood_env::{Clock, Disk, DiskLock, LatchedDisk};
+use ringwood_env::{Clock, Disk, DiskLock, LatchedDisk, UnixMillis};
 
 use crate::batch::BatchReader;
 use crate::budget::MemoryBudget;
@@ -50,6 +51,18 @@ pub struct OpenReport {
     pub torn_tail: Option<TornLog>,
     /// Damage passed by without loss: of what stands twice, or of one byte of the log that can be told.
     pub healed: Vec<Corruption>,
+    /// The latest time that the store knew of, in milliseconds since the Unix epoch; 0: none. Its clock does
+    /// not start before.
+    pub known_time: UnixMillis,
+}
+
+/// Where the time of a store starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimeSource {
+    /// With the latest time it knows of, or the machine's clock where that is later.
+    Store,
+    /// With the machine's clock, as what the store knows may be wrong.
+    Machine,
 }
 
 /// Where a crash tore the log off.
@@ -80,6 +93,7 @@ pub(crate) const SEQ_GAP: u64 = 1 << 32;
 pub(crate) fn open(
     options: Options,
     has_log_thread: bool,
+    time: TimeSource,
 ) -> Result<(Arc<Store>, Box<dyn DiskLock>, OpenReport)> {
     options.validate()?;
     let disk = Arc::new(LatchedDisk::new(Arc::clone(&options.disk)));
@@ -90,7 +104,8 @@ pub(crate) fn open(
     refuse_older_manifest(&*disk, &options, &state)?;
     let clock = Arc::new(ForwardClock::new(
         Arc::clone(&options.clock),
-        state.clock_high,
+        0,
+        options.clock_leap_max,
     ));
     let cache = BlockCache::new(options.memory_budget);
     let budget = MemoryBudget::new(options.memory_budget, Arc::clone(&cache) as _);
@@ -100,6 +115,7 @@ pub(crate) fn open(
     let mut report = OpenReport {
         created,
         healed: manifest.damage().to_vec(),
+        known_time: state.clock_high,
         ..Default::default()
     };
     let recovered = replay_log(
@@ -109,10 +125,13 @@ pub(crate) fn open(
         &state,
         &keyspaces,
         &budget,
-        &clock,
         &mut report,
     )?;
     let next_seq = next_seq(&state, &recovered);
+    if time == TimeSource::Store {
+        clock.raise(report.known_time);
+        warn_of_time(&options, report.known_time);
+    }
 
     let mut segments = SegmentPool::new(
         Arc::clone(&disk) as Arc<dyn Disk>,
@@ -142,7 +161,8 @@ pub(crate) fn open(
             number: first_needed_log(&keyspaces).unwrap_or(number),
         },
         Edit::LastSeq(SeqNo::new(next_seq.get() - 1)),
-        Edit::ClockHigh(clock.wall()),
+        // What the machine's clock says is not noted before something rests on it: it may be wrong.
+        Edit::ClockHigh(report.known_time),
     ]);
     manifest.append(&edits)?;
     let min_log = manifest.state().min_log;
@@ -181,6 +201,31 @@ pub(crate) fn open(
     store.update_pressure();
     store.look_for_space();
     Ok((store, lock, report))
+}
+
+/// So long a time without a write is more likely a wrong clock than a machine that was off.
+const SILENCE_MAX: Duration = Duration::from_hours(30 * 24);
+
+/// Says where the machine's clock is far from what the store knows of time. It is believed all the same:
+/// nothing here can tell which of them is wrong.
+fn warn_of_time(options: &Options, known: UnixMillis) {
+    let wall = options.clock.wall();
+    let days = |ms: u64| ms / 86_400_000;
+    if known > 0 && u128::from(wall.saturating_sub(known)) > SILENCE_MAX.as_millis() {
+        tracing::warn!(
+            days = days(wall - known),
+            "the machine's clock says that the store was not written to for a long time. It is believed, \
+             and what it says is past expires; if it is wrong, stop now and set it right"
+        );
+    }
+    if u128::from(known.saturating_sub(wall)) > options.clock_leap_max.as_millis() {
+        tracing::warn!(
+            behind_ms = known - wall,
+            "the machine's clock is behind the store's time, which stands still until then. If the \
+             machine's clock is right, it was ahead before: stop, and take the store's time back with \
+             `ringwood reset-clock`"
+        );
+    }
 }
 
 /// Tables that may be open at once: what is asked for, but half of the files that the process may have.
@@ -372,7 +417,6 @@ fn replay_log(
     state: &State,
     keyspaces: &Keyspaces,
     budget: &Arc<MemoryBudget>,
-    clock: &ForwardClock,
     report: &mut OpenReport,
 ) -> Result<Recovered> {
     let live = live_segments(options, state);
@@ -385,12 +429,12 @@ fn replay_log(
             Corruption::new(frame.file, frame.position.offset, CorruptionKind::Encoding)
         })?;
         report.replayed += u64::from(frame.count);
-        clock.raise(frame.time_ms);
+        report.known_time = report.known_time.max(frame.time_ms);
         seal_full_memtables(keyspaces, share.memtable_len(options), budget);
         Ok(())
     })?;
     // Marks have a time too, and no changes to replay.
-    clock.raise(recovered.last_time_ms);
+    report.known_time = report.known_time.max(recovered.last_time_ms);
     // Every open lists a log, and only a close in order gives up the last one.
     report.clean = recovered.clean_close || state.logs.is_empty();
     report.healed.extend(recovered.mended.iter().cloned());

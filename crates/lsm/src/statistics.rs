@@ -147,6 +147,11 @@ pub struct Statistics {
     pub disk_available: Option<u64>,
     /// Snapshots held.
     pub snapshots: usize,
+    /// Milliseconds that the machine's clock leapt ahead of what has passed, while it is not followed;
+    /// else 0. See [`Options::clock_leap_max`](crate::Options::clock_leap_max).
+    pub clock_held_back_ms: u64,
+    /// Milliseconds that the machine's clock is behind the store's time, which waits for it.
+    pub clock_behind_ms: u64,
 }
 
 /// One keyspace's part.

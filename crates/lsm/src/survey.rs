@@ -58,6 +58,8 @@ impl Store {
             disk_full: self.space.is_short(),
             disk_available: self.disk.available_space(&self.options.path).ok(),
             snapshots: self.snapshots.seqs().len(),
+            clock_held_back_ms: self.clock.held_back_ms(),
+            clock_behind_ms: self.clock.behind_ms(),
         }
     }
 }

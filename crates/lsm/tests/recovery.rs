@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod store_kit;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use ringwood_env::Disk as _;
 use ringwood_env::faulty::{Class, Failure, Fault, Operation};
-use ringwood_env::{CrashMode, FaultPlan, FaultyDisk, ManualClock};
+use ringwood_env::{FaultPlan, FaultyDisk, ManualClock};
 use ringwood_lsm::{Batch, Db, Durability, Error, KeyspaceOptions, Options, ReadOptions, ReadTier};
+use store_kit::after_a_crash;
 
 fn options(disk: &FaultyDisk) -> Options {
     Options {
@@ -18,13 +21,6 @@ fn options(disk: &FaultyDisk) -> Options {
         disk: Arc::new(disk.clone()),
         ..Options::new("store")
     }
-}
-
-/// What is there after the power failed, and only durable things are left.
-fn after_a_crash(disk: &FaultyDisk) -> FaultyDisk {
-    let left = disk.image(0);
-    left.crash(CrashMode::LoseAll);
-    left
 }
 
 #[test]

@@ -42,6 +42,7 @@ mod namespace;
 mod policy;
 mod quota;
 mod request;
+mod reset_clock;
 mod rest;
 mod statistics;
 
@@ -59,6 +60,7 @@ pub use policy::{ConflictPolicy, Mode, Policy, PolicyChange, TTL_SECONDS_MAX};
 pub use request::{
     BatchItem, KeyReply, NamespacePage, Page, PageEntry, Put, Reply, Request, Scan, Ttl,
 };
+pub use reset_clock::reset_clock;
 pub use ringwood_lsm::Durability;
 pub use ringwood_types::Routing;
 pub use statistics::NodeStatistics;

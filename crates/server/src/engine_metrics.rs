@@ -150,6 +150,18 @@ fn render_resources(engine: &Statistics, page: &mut Page) {
         engine.open_tables,
     );
     page.single(
+        "ringwood_clock_held_back_milliseconds",
+        "gauge",
+        "How far the machine's clock leapt ahead, while it is not followed.",
+        engine.clock_held_back_ms,
+    );
+    page.single(
+        "ringwood_clock_behind_milliseconds",
+        "gauge",
+        "How far the machine's clock is behind the store's time, which waits for it.",
+        engine.clock_behind_ms,
+    );
+    page.single(
         "ringwood_snapshots",
         "gauge",
         "Snapshots held.",

@@ -44,6 +44,7 @@ pub(crate) struct RawStorage {
     pub(super) table_len: Bytes,
     pub(super) log_segment_len: Bytes,
     pub(super) open_tables_max: usize,
+    pub(super) clock_leap_max: Span,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -107,6 +108,7 @@ impl Default for RawStorage {
             table_len: Bytes(64 << 20),
             log_segment_len: Bytes(64 << 20),
             open_tables_max: 4096,
+            clock_leap_max: Span(3_600_000),
         }
     }
 }

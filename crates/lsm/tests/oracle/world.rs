@@ -376,8 +376,10 @@ impl World {
         };
         self.coverage
             .note_if(tried.len() > 1, "recovered more than what was durable");
+        // What the clock says at an open is noted once somebody was told of what it expired.
+        let spaces: Vec<_> = self.spaces.values().copied().collect();
+        self.told_passed(state.passed(&spaces, |_| true, now));
         self.history.settle(count, state);
-        self.durable_now = self.last_now;
         if restart == Restart::Power {
             self.check_checkpoints()?;
         }

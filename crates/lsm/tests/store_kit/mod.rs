@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use ringwood_env::{FaultyDisk, ManualClock, SeededRandom};
+use ringwood_env::{CrashMode, FaultyDisk, ManualClock, SeededRandom};
 use ringwood_lsm::{
     Batch, Compression, Db, Durability, Error, KeyspaceOptions, Options, ReadOptions,
 };
@@ -40,6 +40,13 @@ pub fn options(disk: &FaultyDisk) -> Options {
         random: Arc::new(SeededRandom::new(1)),
         ..Options::new(PATH)
     }
+}
+
+/// What is there after the power failed, and only durable things are left.
+pub fn after_a_crash(disk: &FaultyDisk) -> FaultyDisk {
+    let left = disk.image(0);
+    left.crash(CrashMode::LoseAll);
+    left
 }
 
 pub fn key(i: u32) -> Vec<u8> {

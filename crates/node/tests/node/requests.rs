@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use ringwood_lsm::MAX_VALUE_LEN;
+use ringwood_lsm::{Error, MAX_VALUE_LEN};
 use ringwood_node::{
-    DEFAULT_NAMESPACE as NS, Durability, KEY_LEN_MAX, KeyReply, NodeError, Outcome, Policy, Put,
-    Reply, Request, Step, Ttl,
+    DEFAULT_NAMESPACE as NS, Durability, KEY_LEN_MAX, KeyReply, NodeError, OpenError, Outcome,
+    Policy, Put, Reply, Request, Step, Ttl, reset_clock,
 };
 
 use crate::world::{START, World, bytes, put};
@@ -187,6 +187,59 @@ fn versions_grow_when_the_clock_is_set_back() {
         after.time.millis() < START + 20_000,
         "a restart may be ahead by what was reserved, no more"
     );
+}
+
+#[test]
+fn no_version_or_deadline_follows_a_clock_that_leaps() {
+    const TEN_YEARS_MS: u64 = 315_360_000_000;
+    let mut world = World::new();
+    world.set_for(NS, "before", "value", 60);
+    world.clock.set_wall(START + TEN_YEARS_MS);
+    world.set_for(NS, "during", "value", 60);
+    let version = world.entry(NS, "during").unwrap().version();
+    assert_eq!(version.time.millis(), START);
+    let deadline = world.entry(NS, "during").unwrap().deadline();
+    assert_eq!(deadline, Some(START + 60_000));
+    assert!(world.get(NS, "before").is_some());
+    world.clock.set_wall(START + 1000);
+    world.restart();
+    assert!(world.get(NS, "before").is_some());
+    let after = world.set(NS, "after", "value");
+    assert!(after.time.millis() < START + 20_000);
+}
+
+#[test]
+fn a_node_that_believed_a_wrong_clock_is_taken_back() {
+    const TEN_YEARS_MS: u64 = 315_360_000_000;
+    let mut world = World::new();
+    world.set_for(NS, "key", "value", 60);
+    world.stop();
+    world.clock.set_wall(START + TEN_YEARS_MS);
+    world.start();
+    assert!(world.get(NS, "key").is_none());
+    let during = world.set(NS, "during", "value");
+    assert_eq!(during.time.millis(), START + TEN_YEARS_MS);
+    world.clock.set_wall(START + 1000);
+    let refused = reset_clock(&world.config.engine);
+    assert!(
+        matches!(refused, Err(OpenError::Engine(Error::Locked { .. }))),
+        "{refused:?}"
+    );
+    world.stop();
+
+    let reset = reset_clock(&world.config.engine).unwrap();
+    assert!(
+        reset.taken_back && reset.before >= START + TEN_YEARS_MS,
+        "{reset:?}"
+    );
+    world.start();
+    assert!(world.get(NS, "key").is_some());
+    assert!(world.get(NS, "during").is_some());
+    let after = world.set(NS, "during", "other");
+    assert!(after.time.millis() < START + 20_000 && after.dot.counter > during.dot.counter);
+    world.stop();
+    assert!(!reset_clock(&world.config.engine).unwrap().taken_back);
+    world.start();
 }
 
 #[test]
