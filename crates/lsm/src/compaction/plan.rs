@@ -21,7 +21,7 @@ pub(crate) enum CompactionKind {
     TrivialMove,
     /// Many deletes hide data below them.
     Tombstones,
-    /// Everything that expires in the table has done so.
+    /// Much of the table has expired, or all that does.
     Expired,
     /// A table of the lowest level is rewritten in place, to drop deletes that nothing needs any more.
     Bottom,

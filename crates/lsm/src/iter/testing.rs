@@ -203,6 +203,7 @@ impl TestTable {
             deletes: deletes.count() as u64,
             range_deletes: tombstones.len() as u64,
             deadlines: None,
+            spread: Default::default(),
             raw_key_len: 0,
             raw_value_len: 0,
             created_at_ms: 0,

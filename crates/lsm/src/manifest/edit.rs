@@ -15,7 +15,7 @@ use crate::files::FileNumber;
 use crate::key::{InternalKey, SeqNo};
 use crate::manifest::LEVELS;
 use crate::options::{Compression, KeyspaceOptions};
-use crate::sstable::TableMeta;
+use crate::sstable::{Expiring, Spread, TableMeta};
 
 /// One change to what the store consists of.
 #[derive(Clone, Debug)]
@@ -273,10 +273,21 @@ fn put_meta(out: &mut Vec<u8>, meta: &TableMeta) {
     put(out, meta.entries);
     put(out, meta.deletes);
     put(out, meta.range_deletes);
-    out.push(meta.deadlines.is_some().into());
-    if let Some((least, greatest)) = meta.deadlines {
-        put(out, least);
-        put(out, greatest);
+    match meta.deadlines {
+        None => out.push(0),
+        Some((least, greatest)) => {
+            let buckets = meta.spread.buckets();
+            out.push(if buckets.is_empty() { 1 } else { 2 });
+            put(out, least);
+            put(out, greatest);
+            if !buckets.is_empty() {
+                put(out, buckets.len() as u64);
+            }
+            for one in buckets {
+                put(out, one.deadline);
+                put(out, one.len);
+            }
+        }
     }
     put(out, meta.raw_key_len);
     put(out, meta.raw_value_len);
@@ -349,6 +360,29 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Deadlines, and how bytes spread over them.
+    fn deadlines(&mut self) -> Result<(Option<(u64, u64)>, Spread), MalformedEdit> {
+        let kind = self.byte()?;
+        if kind == 0 {
+            return Ok((None, Spread::default()));
+        }
+        let bounds = Some((self.number()?, self.number()?));
+        match kind {
+            1 => Ok((bounds, Spread::default())),
+            2 => {
+                let buckets = (0..self.number()?).map(|_| {
+                    Ok(Expiring {
+                        deadline: self.number()?,
+                        len: self.number()?,
+                    })
+                });
+                let spread = Spread::from_buckets(buckets.collect::<Result<_, _>>()?);
+                Ok((bounds, spread.ok_or(MalformedEdit)?))
+            }
+            _ => Err(MalformedEdit),
+        }
+    }
+
     fn options(&mut self) -> Result<KeyspaceOptions, MalformedEdit> {
         let options = KeyspaceOptions {
             block_len: self.narrow()?,
@@ -376,7 +410,7 @@ impl<'a> Reader<'a> {
     }
 
     fn meta(&mut self) -> Result<TableMeta, MalformedEdit> {
-        let meta = TableMeta {
+        let mut meta = TableMeta {
             number: self.file()?,
             len: self.number()?,
             smallest: self.bytes()?.to_vec(),
@@ -386,14 +420,14 @@ impl<'a> Reader<'a> {
             entries: self.number()?,
             deletes: self.number()?,
             range_deletes: self.number()?,
-            deadlines: match self.byte()? {
-                0 => None,
-                1 => Some((self.number()?, self.number()?)),
-                _ => return Err(MalformedEdit),
-            },
+            ..TableMeta::empty(FileNumber::new(0), 0)
+        };
+        (meta.deadlines, meta.spread) = self.deadlines()?;
+        let meta = TableMeta {
             raw_key_len: self.number()?,
             raw_value_len: self.number()?,
             created_at_ms: self.number()?,
+            ..meta
         };
         // The rest of the engine relies on bounds that can be decoded and are in order.
         let smallest = InternalKey::decode(&meta.smallest).ok_or(MalformedEdit)?;
@@ -428,6 +462,12 @@ mod tests {
                         deletes: d,
                         range_deletes: e,
                         deadlines,
+                        spread: match deadlines {
+                            Some((deadline, len)) if len % 2 == 0 => {
+                                Spread::from_buckets(vec![Expiring { deadline, len }]).unwrap()
+                            }
+                            _ => Spread::default(),
+                        },
                         raw_key_len: f,
                         raw_value_len: g,
                         created_at_ms: h,

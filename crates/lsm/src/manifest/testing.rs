@@ -21,6 +21,7 @@ pub(crate) fn meta(number: u64, bounds: [&[u8]; 2], seqs: [u64; 2]) -> TableMeta
         deletes: 0,
         range_deletes: 0,
         deadlines: None,
+        spread: Default::default(),
         raw_key_len: 100,
         raw_value_len: 900,
         created_at_ms: 0,

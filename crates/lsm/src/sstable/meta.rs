@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::batch::KeyspaceNumber;
 use crate::files::FileNumber;
 use crate::key::{InternalKey, SeqNo};
+use crate::sstable::spread::Spread;
 
 /// Whose entries a table holds: what a repair goes by where the manifest is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(crate) struct TableMeta {
     pub(crate) range_deletes: u64,
     /// Least and greatest deadline of expiring entries, if there are any.
     pub(crate) deadlines: Option<(u64, u64)>,
+    /// How their bytes spread over these.
+    pub(crate) spread: Spread,
     /// Bytes of keys and values before compression.
     pub(crate) raw_key_len: u64,
     pub(crate) raw_value_len: u64,
@@ -40,7 +43,7 @@ pub(crate) struct TableMeta {
 
 impl TableMeta {
     /// A table without entries.
-    pub(super) fn empty(number: FileNumber, created_at_ms: u64) -> Self {
+    pub(crate) fn empty(number: FileNumber, created_at_ms: u64) -> Self {
         Self {
             number,
             len: 0,
@@ -52,6 +55,7 @@ impl TableMeta {
             deletes: 0,
             range_deletes: 0,
             deadlines: None,
+            spread: Spread::default(),
             raw_key_len: 0,
             raw_value_len: 0,
             created_at_ms,

@@ -8,6 +8,7 @@
 
 use super::format::{Malformed, len_u32};
 use super::meta::{TableMeta, TableOwner};
+use super::spread::{Expiring, Spread};
 use crate::batch::KeyspaceNumber;
 use crate::files::FileNumber;
 use crate::key::{InternalKey, Kind, SeqNo, split_deadline};
@@ -36,6 +37,7 @@ const TAG_KEYSPACE_NAME: u8 = 0x43;
 const TAG_SMALLEST: u8 = 0x40;
 const TAG_LARGEST: u8 = 0x41;
 const TAG_DEADLINES: u8 = 0x42;
+const TAG_SPREAD: u8 = 0x44;
 
 impl TableProperties {
     /// Counts the next entry in order.
@@ -51,6 +53,8 @@ impl TableProperties {
                 let (deadline, _) = split_deadline(value).ok_or(Malformed)?;
                 let (min, max) = meta.deadlines.unwrap_or((deadline, deadline));
                 meta.deadlines = Some((min.min(deadline), max.max(deadline)));
+                let len = (key.user.len() + value.len()) as u64;
+                meta.spread.add(deadline, len, meta.created_at_ms);
             }
             Kind::RangeDelete => return Err(Malformed),
         }
@@ -137,6 +141,13 @@ impl TableProperties {
                 &[min.to_le_bytes(), max.to_le_bytes()].concat(),
             );
         }
+        if !self.meta.spread.is_empty() {
+            let buckets = self.meta.spread.buckets().iter();
+            let bytes: Vec<u8> = buckets
+                .flat_map(|one| [one.deadline.to_le_bytes(), one.len.to_le_bytes()].concat())
+                .collect();
+            append_record(&mut out, TAG_SPREAD, &bytes);
+        }
         out
     }
 
@@ -184,6 +195,7 @@ impl TableProperties {
                 _ => return Err(Malformed),
             },
         };
+        let spread = parse_spread(find(TAG_SPREAD).unwrap_or_default()).ok_or(Malformed)?;
         Ok(Self {
             meta: TableMeta {
                 number: FileNumber::new(number(1)?),
@@ -196,6 +208,7 @@ impl TableProperties {
                 deletes: number(5)?,
                 range_deletes: number(6)?,
                 deadlines,
+                spread,
                 raw_key_len: number(7)?,
                 raw_value_len: number(8)?,
                 created_at_ms: number(9)?,
@@ -210,6 +223,20 @@ impl TableProperties {
             filter_keys: number(16)?,
         })
     }
+}
+
+fn parse_spread(bytes: &[u8]) -> Option<Spread> {
+    let (numbers, []) = bytes.as_chunks::<8>() else {
+        return None;
+    };
+    let numbers: Vec<_> = numbers.iter().map(|one| u64::from_le_bytes(*one)).collect();
+    let (pairs, []) = numbers.as_chunks::<2>() else {
+        return None;
+    };
+    let buckets = pairs
+        .iter()
+        .map(|&[deadline, len]| Expiring { deadline, len });
+    Spread::from_buckets(buckets.collect())
 }
 
 fn append_record(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
@@ -260,6 +287,17 @@ mod tests {
                 deletes: 5,
                 range_deletes: 6,
                 deadlines: Some((7, 8)),
+                spread: Spread::from_buckets(vec![
+                    Expiring {
+                        deadline: 7,
+                        len: 1 << 40,
+                    },
+                    Expiring {
+                        deadline: 8,
+                        len: 2,
+                    },
+                ])
+                .unwrap(),
                 raw_key_len: 9,
                 raw_value_len: 10,
                 created_at_ms: 11,
@@ -278,8 +316,9 @@ mod tests {
         };
         let mut encoded = properties.encode();
         for cut in 0..encoded.len() {
-            // Without its last record the table merely has no deadlines.
-            let whole = cut == encoded.len() - 21;
+            // Without its last records the table merely has no deadlines, or is one of an earlier build.
+            let spread = 5 + 2 * 16;
+            let whole = [spread, spread + 21].contains(&(encoded.len() - cut));
             assert_eq!(
                 TableProperties::parse(&encoded[..cut], 999).is_ok(),
                 whole,

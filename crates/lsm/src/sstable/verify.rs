@@ -48,6 +48,9 @@ impl TableReader {
             .and_then(|(user, trailer)| InternalKey::from_parts(user, *trailer));
         seen.finish(last, &tombstones);
         seen.data_len = data_end - HEADER_LEN as u64;
+        if self.properties().meta.spread.is_empty() {
+            seen.meta.spread = crate::sstable::Spread::default(); // a table of an earlier build
+        }
         if seen == *self.properties() {
             Ok(())
         } else {

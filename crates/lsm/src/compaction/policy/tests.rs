@@ -12,7 +12,7 @@ use crate::key::{InternalKey, Kind};
 use crate::manifest::LEVELS;
 use crate::manifest::testing::{meta, of, table};
 use crate::options::ExpiryFilter;
-use crate::sstable::TableMeta;
+use crate::sstable::{Expiring, Spread, TableMeta};
 
 const ENTRY_LEN: u64 = 100;
 
@@ -457,6 +457,61 @@ fn an_expired_table_is_rewritten_once_and_again_after_as_long_as_it_waited() {
     let tried = expiring(1_200_000);
     assert_eq!(kind_at(&tried, 1_400_000), None);
     assert_eq!(kind_at(&tried, 1_400_001), Some(CompactionKind::Expired));
+}
+
+fn expiring(level: usize, buckets: &[(u64, u64)], created_at_ms: u64) -> (usize, Arc<Table>) {
+    let buckets = buckets.iter();
+    let buckets = buckets.map(|&(deadline, len)| Expiring { deadline, len });
+    let bounds = (500_000, 1 << 50);
+    let table = TableMeta {
+        deadlines: Some(bounds),
+        spread: Spread::from_buckets(buckets.collect()).unwrap(),
+        created_at_ms,
+        ..meta(level as u64 + 1, [b"a", b"b"], [1, 1])
+    };
+    (level, of(table))
+}
+
+#[test]
+fn a_table_is_compacted_when_enough_of_it_has_expired() {
+    let kind_at = |table: &(usize, Arc<Table>), now_ms| {
+        pick_at(&version(&[(table.0, &table.1)]), now_ms, 9).map(|plan| plan.kind)
+    };
+    // Of 1000 bytes.
+    let enough = [(500_000, 200), (600_000, 100), (1 << 50, 700)];
+    for level in [6, 0] {
+        let table = expiring(level, &enough, 0);
+        assert_eq!(kind_at(&table, 600_000), None, "a fifth");
+        assert_eq!(kind_at(&table, 600_001), Some(CompactionKind::Expired));
+    }
+    let young = expiring(6, &enough, 600_000);
+    assert_eq!(kind_at(&young, 659_999), None, "it rests first");
+    assert_eq!(kind_at(&young, 660_000), Some(CompactionKind::Expired));
+    let too_little = expiring(6, &[(500_000, 299), (1 << 50, 700)], 0);
+    assert_eq!(kind_at(&too_little, 1 << 40), None);
+    let unknown = expiring(6, &[], 0);
+    assert_eq!(kind_at(&unknown, 1 << 40), None, "of an earlier build");
+    let ahead = expiring(6, &enough, 1 << 45);
+    assert_eq!(
+        kind_at(&ahead, 600_001),
+        Some(CompactionKind::Expired),
+        "made by a wrong clock"
+    );
+}
+
+#[test]
+fn what_lies_below_counts_as_it_is_read_too() {
+    let upper = expiring(5, &[(500_000, 500)], 0);
+    let kind_with = |lower: &[(u64, u64)]| {
+        let lower = expiring(6, lower, 0);
+        let version = version(&[(upper.0, &upper.1), (lower.0, &lower.1)]);
+        pick_at(&version, 1_000_000, 9).map(|plan| (plan.kind, plan.inputs.len()))
+    };
+    assert_eq!(kind_with(&[]), None, "500 of 2000");
+    assert_eq!(
+        kind_with(&[(600_000, 100)]),
+        Some((CompactionKind::Expired, 2))
+    );
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! What becomes of what has expired.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod store_kit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringwood_env::{FaultyDisk, ManualClock};
+use ringwood_lsm::{Batch, Db, Durability, KeyspaceOptions, Options, verify};
+
+const START: u64 = 1_700_000_000_000;
+const HOUR: Duration = Duration::from_secs(3600);
+const HOUR_MS: u64 = 3_600_000;
+const HUNDRED_YEARS_MS: u64 = 100 * 365 * 24 * HOUR_MS;
+
+fn options(disk: &FaultyDisk, clock: &Arc<ManualClock>) -> Options {
+    Options {
+        clock: Arc::clone(clock) as _,
+        ..store_kit::options(disk)
+    }
+}
+
+/// Runs all jobs there are, and says how many.
+fn work(db: &Db) -> usize {
+    let mut jobs = 0;
+    while let Some(job) = db.next_job() {
+        db.run(job).unwrap();
+        jobs += 1;
+        assert!(jobs < 1000, "it never ends");
+    }
+    jobs
+}
+
+fn table_bytes(db: &Db) -> u64 {
+    let keyspaces = db.statistics().keyspaces;
+    let levels = keyspaces.iter().flat_map(|one| &one.levels);
+    levels.map(|level| level.bytes).sum()
+}
+
+/// Nine tenths that live for an hour, and a tenth that lives for a hundred years.
+fn short_and_far(db: &Db) {
+    let space = db
+        .create_keyspace("data", KeyspaceOptions::default())
+        .unwrap();
+    let mut batch = Batch::new();
+    for i in 0..1000_u32 {
+        let deadline = match i % 10 {
+            0 => START + HUNDRED_YEARS_MS,
+            _ => START + HOUR_MS + u64::from(i),
+        };
+        let value = [&i.to_le_bytes()[..], &[7; 96]].concat();
+        let value: Vec<u8> = value.iter().map(|byte| byte.wrapping_mul(31)).collect();
+        batch
+            .put_expiring(space.id(), &i.to_be_bytes(), &value, deadline)
+            .unwrap();
+        if batch.encoded_len() > 8000 {
+            db.write(&batch, Durability::Synced).unwrap();
+            batch = Batch::new();
+        }
+    }
+    db.write(&batch, Durability::Synced).unwrap();
+    db.flush().unwrap();
+}
+
+#[test]
+fn one_far_deadline_does_not_hold_the_room_of_what_has_expired() {
+    for at_the_bottom in [false, true] {
+        let (disk, clock) = (FaultyDisk::new(0), Arc::new(ManualClock::new(START)));
+        let db = Db::open(options(&disk, &clock)).unwrap();
+        short_and_far(&db);
+        if at_the_bottom {
+            db.keyspace("data").unwrap().compact().unwrap();
+        }
+        // What is known of a table is known after a restart.
+        db.close().unwrap();
+        let db = Db::open(options(&disk, &clock)).unwrap();
+        work(&db);
+        let before = table_bytes(&db);
+        clock.advance(HOUR / 2);
+        assert_eq!(work(&db), 0, "nothing has expired");
+        clock.advance(HOUR);
+        work(&db);
+        let after = table_bytes(&db);
+        assert!(after * 5 < before, "{after} of {before}");
+        let space = db.keyspace("data").unwrap();
+        for i in 0..1000_u32 {
+            let found = space.get(&i.to_be_bytes()).unwrap();
+            assert_eq!(found.is_some(), i % 10 == 0);
+        }
+        let compactions = db.statistics().compactions;
+        for _ in 0..100 {
+            clock.advance(HOUR);
+            work(&db);
+        }
+        assert_eq!(
+            db.statistics().compactions,
+            compactions,
+            "there is no more to gain"
+        );
+        db.close().unwrap();
+        assert!(verify(&options(&disk, &clock)).unwrap().is_clean());
+    }
+}
+
+/// A snapshot keeps what it sees from being forgotten, so the table does not shrink: that is seen once.
+#[test]
+fn a_table_that_does_not_shrink_is_not_rewritten_again_and_again() {
+    let (disk, clock) = (FaultyDisk::new(0), Arc::new(ManualClock::new(START)));
+    let db = Db::open(options(&disk, &clock)).unwrap();
+    short_and_far(&db);
+    db.keyspace("data").unwrap().compact().unwrap();
+    let space = db.keyspace("data").unwrap();
+    space.put(b"later", b"", Durability::Synced).unwrap();
+    let snapshot = db.snapshot();
+    let before = db.statistics().compactions;
+    for _ in 0..200 {
+        clock.advance(HOUR);
+        work(&db);
+    }
+    let rewrites = db.statistics().compactions - before;
+    assert!((1..=2).contains(&rewrites), "{rewrites}");
+    drop(snapshot);
+}
