@@ -111,6 +111,8 @@ pub struct Statistics {
     pub open_tables_max: usize,
     /// Log segments that are still needed.
     pub log_segments: usize,
+    /// What all log segments take on the disk, those that are kept for another use too.
+    pub log_disk_bytes: u64,
     /// What was written to the log, padding included.
     pub log_bytes: u64,
     /// Padding among it.
@@ -162,6 +164,8 @@ pub struct KeyspaceStatistics {
     pub name: String,
     /// Bytes in the memtable that takes writes.
     pub memtable_bytes: usize,
+    /// Entries of all memtables, deletes and hidden ones included.
+    pub memtable_entries: u64,
     /// Memtables waiting to be written out.
     pub sealed_memtables: usize,
     /// Level by level, L0 first.

@@ -8,6 +8,7 @@ use crate::compaction;
 use crate::cursor::ReadTier;
 use crate::error::Result;
 use crate::keyspaces::OpenKeyspace;
+use crate::locks::lock;
 use crate::manifest::LEVELS;
 use crate::statistics::{KeyspaceStatistics, LevelStatistics, Statistics};
 use crate::store::Store;
@@ -40,6 +41,7 @@ impl Store {
             open_tables: self.tables.open_count(),
             open_tables_max: self.tables.open_max(),
             log_segments: self.manifest().state().logs.len(),
+            log_disk_bytes: lock(&self.segments).bytes(),
             log_bytes: log.bytes_written,
             log_padding_bytes: log.padding_bytes,
             log_syncs: log.syncs,
@@ -107,6 +109,7 @@ fn keyspace(keyspace: &OpenKeyspace) -> KeyspaceStatistics {
     KeyspaceStatistics {
         name: keyspace.name.clone(),
         memtable_bytes: view.active.table.memory_used(),
+        memtable_entries: view.memtables().map(|one| one.table.len() as u64).sum(),
         sealed_memtables: view.sealed.len(),
         levels,
         l0_sublevels: version.sublevels().len(),

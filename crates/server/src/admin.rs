@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::StatusCode;
+use ringwood_env::UnixMillis;
 use ringwood_lsm as lsm;
 use ringwood_node::NodeError;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use utoipa::ToSchema;
 use crate::app::FullResponse;
 use crate::call::Call;
 use crate::error::{Code, Problem, Result};
+use crate::health::State;
 use crate::json;
 
 /// Longer than reading any disk once takes; clients give up when they like, and the work ends by itself.
@@ -30,6 +32,15 @@ pub(crate) struct NodeReply {
     /// Where it keeps its data, on its own machine.
     #[schema(value_type = String)]
     data_dir: PathBuf,
+    /// How it is.
+    state: State,
+    /// Since when, give or take a second, in milliseconds since the Unix epoch.
+    state_since: UnixMillis,
+    /// Why, if it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+    /// When it began to serve, in milliseconds since the Unix epoch.
+    started_at: UnixMillis,
     /// How far the checkpoint is that is being made, if one is.
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint: Option<CheckpointState>,
@@ -160,10 +171,15 @@ impl From<&lsm::Corruption> for Damage {
 pub(crate) fn get(call: Call<'_>) -> Result<FullResponse> {
     call.query.finish()?;
     let node = &call.app.node;
+    let (state, state_since) = call.app.state();
     let reply = NodeReply {
         node: node.identity().node.to_string(),
         version: env!("CARGO_PKG_VERSION"),
         data_dir: absolute(node.data_dir()),
+        state,
+        state_since,
+        failure: node.engine().failure().map(|failure| failure.to_string()),
+        started_at: call.app.health.started_at(),
         checkpoint: node
             .engine()
             .checkpoint_progress()

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hyper::Response;
-use ringwood_env::Clock;
+use ringwood_env::{Clock, UnixMillis};
 use ringwood_node::{DEFAULT_NAMESPACE, Namespace, Node, NodeError, Reply, Step};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -20,6 +20,7 @@ use crate::config::Limits;
 use crate::connection::Stage;
 use crate::counted::Counted;
 use crate::error::{Code, Outcome, Problem, Result};
+use crate::health::{Health, State};
 use crate::host::Hosts;
 use crate::metrics::Metrics;
 use crate::request;
@@ -35,6 +36,7 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) hosts: Hosts,
     pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
     pub(crate) stage: watch::Receiver<Stage>,
     pub(crate) bodies: Budget,
     pub(crate) answers: Arc<Answers>,
@@ -57,6 +59,7 @@ impl App {
             upkeep: Arc::new(Semaphore::new(1)),
             disk_reads: Arc::new(Semaphore::new(limits.blocking_reads)),
             request_ids: RequestIds::new(clock.wall()),
+            health: Health::new(clock.wall()),
             metrics: Metrics::default(),
             node,
             limits,
@@ -181,6 +184,21 @@ impl App {
             tokio::time::sleep(delay.min(self.limits.request_timeout)).await;
         }
         delay.is_some()
+    }
+
+    /// How the server is, and since when.
+    pub(crate) fn state(&self) -> (State, UnixMillis) {
+        let engine = self.node.engine();
+        let state = if *self.stage.borrow() != Stage::Serving {
+            State::Stopping
+        } else if engine.failure().is_some() {
+            State::Failed
+        } else if engine.is_disk_full() {
+            State::DiskFull
+        } else {
+            State::Ready
+        };
+        (state, self.health.since(state, self.node.now()))
     }
 
     /// When a request that begins to wait now is given up.

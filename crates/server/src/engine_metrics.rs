@@ -176,6 +176,12 @@ fn render_log(engine: &Statistics, page: &mut Page) {
         "Log segments still needed.",
         engine.log_segments,
     );
+    page.single(
+        "ringwood_log_disk_bytes",
+        "gauge",
+        "What log segments take on the disk, those kept for another use too.",
+        engine.log_disk_bytes,
+    );
     for (name, help, value) in [
         (
             "ringwood_log_bytes_total",
@@ -226,11 +232,16 @@ fn render_latency(latency: &Latency, page: &mut Page) {
 
 fn render_tables(engine: &Statistics, page: &mut Page) {
     type Part = fn(&KeyspaceStatistics) -> u64;
-    let parts: [(&'static str, &str, Part); 5] = [
+    let parts: [(&'static str, &str, Part); 6] = [
         (
             "ringwood_memtable_bytes",
             "In the memtable that takes writes.",
             |part| part.memtable_bytes as u64,
+        ),
+        (
+            "ringwood_memtable_entries",
+            "Entries in memtables, deletes included.",
+            |part| part.memtable_entries,
         ),
         (
             "ringwood_sealed_memtables",
@@ -263,6 +274,12 @@ fn render_tables(engine: &Statistics, page: &mut Page) {
             );
         }
     }
+    page.single(
+        "ringwood_damaged_tables",
+        "gauge",
+        "Tables in which compactions met damage.",
+        engine.damaged_tables.len(),
+    );
     page.family("ringwood_tables", "gauge", "Tables, by level.");
     for_levels(engine, |labels, level| {
         page.sample("", labels, level.tables)

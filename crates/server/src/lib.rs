@@ -30,6 +30,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz;
 mod head;
+mod health;
 mod host;
 mod json;
 mod kv;

@@ -101,7 +101,12 @@ impl Action {
     pub(crate) const fn serves_data(self) -> bool {
         !matches!(
             self,
-            Self::Live | Self::Ready | Self::Metrics | Self::OpenApi | Self::Welcome
+            Self::NodeGet
+                | Self::Live
+                | Self::Ready
+                | Self::Metrics
+                | Self::OpenApi
+                | Self::Welcome
         )
     }
 }

@@ -198,12 +198,13 @@ impl Server {
         let _ = stream.try_write(&farewell(self.app.limits.connections));
     }
 
-    /// Lets the node forget, once a second, what clients did not come back for.
+    /// Lets the node forget, once a second, what clients did not come back for, and looks how it is.
     async fn sweep(&self) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             second.tick().await;
+            self.app.state();
             let node = self.app.node.clone();
             // It may wait for the disk. What panics there has told so.
             let _ = spawn_blocking(move || node.sweep(node.now())).await;

@@ -7,8 +7,8 @@ use hyper::header::{self, HeaderValue};
 use crate::answer_body::AnswerBody;
 use crate::app::FullResponse;
 use crate::call::Call;
-use crate::connection::Stage;
 use crate::error::{Code, Problem, Result};
+use crate::health::State;
 use crate::metrics::Page;
 use crate::{engine_metrics, openapi};
 
@@ -33,18 +33,22 @@ pub(crate) fn live(call: Call<'_>) -> Result<FullResponse> {
 /// Requests can be sent here.
 pub(crate) fn ready(call: Call<'_>) -> Result<FullResponse> {
     call.query.finish()?;
-    if *call.app.stage.borrow() != Stage::Serving {
-        return Err(Problem::new(Code::Unavailable, "the server is stopping"));
-    }
-    if let Some(failure) = call.app.node.engine().failure() {
-        return Err(Problem::new(Code::StoreFailed, failure.to_string()));
-    }
-    // Reads and deletes are what makes room: whoever takes a full node out of service stops both.
-    let state = match call.app.node.engine().is_disk_full() {
-        false => "ready\n",
-        true => "ready, but the disk is full: reads and deletes only, until there is room\n",
+    let told = match call.app.state().0 {
+        State::Ready => "ready\n",
+        // Reads and deletes are what makes room: whoever takes a full node out of service stops both.
+        State::DiskFull => {
+            "ready, but the disk is full: reads and deletes only, until there is room\n"
+        }
+        State::Failed => {
+            let failure = call.app.node.engine().failure();
+            let why = failure.map(|failure| failure.to_string());
+            return Err(Problem::new(Code::StoreFailed, why.unwrap_or_default()));
+        }
+        State::Stopping => {
+            return Err(Problem::new(Code::Unavailable, "the server is stopping"));
+        }
     };
-    Ok(text("text/plain; charset=utf-8", state))
+    Ok(text("text/plain; charset=utf-8", told))
 }
 
 pub(crate) fn metrics(call: Call<'_>) -> Result<FullResponse> {
@@ -62,6 +66,12 @@ pub(crate) fn metrics(call: Call<'_>) -> Result<FullResponse> {
         "gauge",
         "Bytes of long request bodies in memory.",
         call.app.bodies.held(),
+    );
+    page.single(
+        "ringwood_start_time_seconds",
+        "gauge",
+        "When the server began to serve, in seconds since the Unix epoch.",
+        call.app.health.started_at() / 1000,
     );
     engine_metrics::render(&call.app.node, &mut page);
     Ok(text(

@@ -1,5 +1,5 @@
 use ringwood_env::faulty::{Class, Delay, Operation};
-use ringwood_env::{FaultPlan, FaultyDisk};
+use ringwood_env::{Disk, FaultPlan, FaultyDisk};
 
 use super::*;
 
@@ -34,4 +34,29 @@ fn one_segment_is_prepared_at_a_time() {
     });
     let made = db.statistics().log_segments;
     assert_eq!(made, 2, "the others waited for the one in the making");
+}
+
+#[test]
+fn the_picture_counts_what_is_in_memory_and_what_the_log_takes() {
+    let disk = FaultyDisk::new(0);
+    let db = Db::open(Options {
+        threads: 0,
+        disk: Arc::new(disk.clone()),
+        ..Options::new("store")
+    });
+    let db = db.unwrap();
+    let keys = db.create_keyspace("keys", Default::default()).unwrap();
+    for key in [b"a", b"b", b"b"] {
+        keys.put(key, b"x", Durability::Synced).unwrap();
+    }
+    let picture = db.statistics();
+    let part = |name| picture.keyspaces.iter().find(|part| part.name == name);
+    assert_eq!(part("keys").unwrap().memtable_entries, 3);
+    let files = disk.read_dir(std::path::Path::new("store")).unwrap();
+    let logs = files
+        .iter()
+        .map(|file| std::path::Path::new("store").join(&file.name))
+        .filter(|path| path.extension().is_some_and(|end| end == "log"));
+    let taken: u64 = logs.map(|path| disk.file_len(&path).unwrap()).sum();
+    assert_eq!(picture.log_disk_bytes, taken);
 }

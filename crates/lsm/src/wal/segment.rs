@@ -231,6 +231,12 @@ impl SegmentPool {
         self.lens.get(&number).copied().unwrap_or(0)
     }
 
+    /// Bytes of every segment on the disk: live ones, and those kept for another use.
+    pub(crate) fn bytes(&self) -> u64 {
+        let obsolete = self.obsolete.iter().map(|(_, len)| len);
+        self.lens.values().chain(obsolete).sum()
+    }
+
     /// Notes that the segment `number` is written from `now` on, on the monotonic clock. `previous` was
     /// filled until now, if there was one: how quickly decides how long the next ones are.
     pub(crate) fn begun(&mut self, previous: Option<FileNumber>, now: Duration) {

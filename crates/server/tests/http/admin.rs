@@ -77,6 +77,8 @@ async fn the_node_tells_where_it_is_and_verifies_itself() {
     let mut client = Client::connect(server.address).await;
     let node = client.get("/v1/cluster/nodes/self").await.json();
     assert_eq!(node["data_dir"], server.directory.path().to_str().unwrap());
+    assert_eq!(node["state"], "ready");
+    assert_eq!(node["state_since"], node["started_at"]);
     for n in 0..200 {
         client.put(&format!("/kv/{n}"), &[7; 100]).await;
     }

@@ -55,6 +55,9 @@ async fn a_full_disk_takes_no_puts_until_there_is_room_again() {
     assert_eq!(ready.status, 200, "it serves reads and deletes");
     let told = String::from_utf8(ready.body).unwrap();
     assert!(told.starts_with("ready, but the disk is full"), "{told}");
+    let node = client.get("/v1/cluster/nodes/self").await.json();
+    assert_eq!(node["state"], "disk_full");
+    assert!(node["state_since"].as_u64() >= node["started_at"].as_u64());
     disk.set_capacity(None);
     let mut taken = false;
     for _ in 0..100 {
@@ -87,6 +90,9 @@ async fn after_a_failed_sync_nothing_is_promised_and_reads_go_on() {
     let ready = client.get("/readyz").await;
     assert_eq!((ready.status, ready.code().as_str()), (503, "STORE_FAILED"));
     assert_eq!(client.get("/livez").await.status, 200);
+    let node = client.get("/v1/cluster/nodes/self").await.json();
+    assert_eq!(node["state"], "failed");
+    assert!(!node["failure"].as_str().unwrap().is_empty());
     let metrics = String::from_utf8(client.get("/metrics").await.body).unwrap();
     assert!(metrics.contains("\nringwood_store_failed 1\n"));
 }
