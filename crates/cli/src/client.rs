@@ -91,6 +91,14 @@ impl Client {
         }
     }
 
+    /// The same for requests that are given up after `time`, with connections of its own.
+    pub(crate) fn within(self, time: Duration) -> Self {
+        Self {
+            agent: agent(Some(time)),
+            ..self
+        }
+    }
+
     /// The server's address, `http://host:port`.
     pub(crate) fn base(&self) -> &str {
         &self.base

@@ -2,9 +2,9 @@
 //!
 //! How to read it: this file says which commands there are; each command is a module with its own
 //! arguments. `serve` runs a node (`dev` is the same with defaults for one person at one machine),
-//! `kv`, `transfer`, `status` and `bench` are clients over HTTP, `directory` looks after the files
-//! of a node. What they share lies below: `client`, `config`, `output`, `outcome`, `units`,
-//! and `help`, which lays `--help` out.
+//! `kv`, `transfer`, `status` and `bench` are clients over HTTP, `repl` is a prompt for all of them,
+//! `directory` looks after the files of a node. What they share lies below: `client`, `config`,
+//! `output`, `outcome`, `units`, `human`, `terminal`, `interrupt`, and `help`, which lays `--help` out.
 //!
 //! Values go to stdout, talk goes to stderr; `outcome` is the list of exit codes.
 // The seams of `env` are for what is stored. Files here are the user's own, and clocks time them.
@@ -17,13 +17,17 @@ mod client;
 mod config;
 mod directory;
 mod help;
+mod human;
+mod interrupt;
 mod kv;
 mod memory;
 mod namespaces;
 mod outcome;
 mod output;
+mod repl;
 mod serve;
 mod status;
+mod terminal;
 mod transfer;
 mod units;
 
@@ -101,6 +105,8 @@ enum Command {
     Export(transfer::Export),
     /// Show how a server is doing.
     Status(status::Status),
+    /// Type commands at a prompt, with completion and history.
+    Repl(repl::Repl),
     /// Check every checksum of a data directory.
     Verify(directory::Verify),
     /// Save what is intact in a damaged data directory, and list what is not.
@@ -154,6 +160,7 @@ fn run(arguments: Arguments) -> Result<Outcome> {
         Command::Import(import) => import.run(&target.client()?, output),
         Command::Export(export) => export.run(&target.client()?, output),
         Command::Status(status) => status.run(&target.client()?, output),
+        Command::Repl(repl) => repl.run(&target, output, &Arguments::command()),
         Command::Verify(verify) => verify.run(&target, output),
         Command::Repair(repair) => repair.run(output),
         Command::ResetClock(reset) => reset.run(output),

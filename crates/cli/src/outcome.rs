@@ -26,6 +26,23 @@ pub(crate) enum Outcome {
     ClosedPipe = 141,
 }
 
+impl Outcome {
+    /// What the exit code of a command of ours means.
+    pub(crate) fn of_code(code: i32) -> Self {
+        let all = [
+            Self::Done,
+            Self::Usage,
+            Self::NotFound,
+            Self::Precondition,
+            Self::Unavailable,
+            Self::Partial,
+            Self::ClosedPipe,
+        ];
+        let found = all.into_iter().find(|outcome| *outcome as i32 == code);
+        found.unwrap_or(Self::Error)
+    }
+}
+
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
         Self::from(outcome as u8)

@@ -33,6 +33,11 @@ pub(crate) fn be_quiet() {
     QUIET.store(true, Relaxed);
 }
 
+/// Whether that was said.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Relaxed)
+}
+
 /// Prints one object as a line of JSON.
 pub(crate) fn json(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Plain);
@@ -98,7 +103,7 @@ pub(crate) fn tell(text: impl Display) {
 
 /// Says something to the person, on stderr; programs that read JSON are not talked to.
 pub(crate) fn say(format: Format, text: impl Display) {
-    if format == Format::Table && !QUIET.load(Relaxed) {
+    if format == Format::Table && !is_quiet() {
         tell(text);
     }
 }

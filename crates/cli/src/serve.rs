@@ -1,7 +1,6 @@
 //! `dev` and `serve`: one node behind HTTP, until it is told to stop.
 
-use std::future::Future;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, absolute};
 use std::time::{Duration, Instant};
@@ -10,12 +9,13 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use ringwood_node::{Node, NodeConfig};
 use ringwood_server::Server;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, LogFormat, Sources};
+use crate::interrupt;
 use crate::memory;
 use crate::outcome::{Outcome, UsageError, unreadable};
 use crate::output::{self, Format};
+use crate::terminal;
 
 /// What a file system has of its own in its first directory, and what a start leaves that went no further.
 const OF_NOBODY: &[&str] = &["lost+found", "LOCK"];
@@ -104,7 +104,7 @@ fn serve(config: Config, format: Format, hints: bool) -> Result<Outcome> {
         .build()?;
     runtime.block_on(async {
         // Asked for before anybody hears that we are ready, so that no signal kills us from then on.
-        let stop = stop_signal()?;
+        let stop = interrupt::told_to_stop()?;
         let listen = config.server.listen;
         let server = Server::bind(config.server, node.clone()).map_err(|error| {
             anyhow!("{error}; choose another address with --listen")
@@ -167,10 +167,7 @@ fn start_log(config: &Config) -> Result<()> {
         .with_context(|| format!("log.filter {:?}", config.log_filter))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(
-            io::stderr().is_terminal()
-                && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
-        )
+        .with_ansi(terminal::has_colours(&io::stderr()))
         // It would tell of a stderr that is closed on stderr, and panic.
         .log_internal_errors(false)
         .with_writer(io::stderr);
@@ -179,17 +176,6 @@ fn start_log(config: &Config) -> Result<()> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
-}
-
-fn stop_signal() -> Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }
 
 fn announce(

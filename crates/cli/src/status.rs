@@ -1,41 +1,45 @@
-//! `status`: how a server is doing, from its health and its metrics.
+//! `status`: how a server is doing, as a page that a person reads in five seconds.
+//!
+//! `reading` asks the server and understands its metrics, `figures` are what two readings say together, `page` and `items` lay a reading out, `attention` says
+//! what needs some and what to do. Only this file waits, and knows of a terminal.
 
-use std::collections::BTreeMap;
-use std::io::{self, IsTerminal, Write};
-use std::thread;
-use std::time::Duration;
+mod attention;
+mod figures;
+mod items;
+mod page;
+mod reading;
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
-use serde::Serialize;
-use serde_json::Value;
 
 use crate::client::{Client, ClientError};
+use crate::interrupt::Interrupts;
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
+use crate::terminal::{self, Line, Screen};
 use crate::units::Span;
+
+use figures::Figures;
+use reading::Reading;
+
+/// How long requests are counted for a page that is shown once.
+const SAMPLE: Duration = Duration::from_secs(1);
 
 /// Show how a server is doing.
 #[derive(Args, Debug)]
 pub(crate) struct Status {
-    /// Show it again and again.
-    #[arg(long)]
+    /// Show it in place, again and again, until Ctrl-C.
+    #[arg(short, long)]
     watch: bool,
-    /// How often, with --watch.
+    /// How often, with --watch; rates are between two readings.
     #[arg(long, value_name = "TIME", default_value = "2s")]
     every: Span,
-}
-
-/// What a server says about itself.
-#[derive(Debug, Serialize)]
-struct Picture {
-    url: String,
-    ready: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why_not: Option<String>,
-    namespaces: Vec<String>,
-    /// The metrics, by name and labels as they stand in `/metrics`.
-    metrics: BTreeMap<String, f64>,
+    /// Show every metric too, as /metrics names it.
+    #[arg(long)]
+    all: bool,
 }
 
 impl Status {
@@ -44,94 +48,125 @@ impl Status {
     /// # Errors
     /// [`ClientError`]; with `--watch`, a server that is away is shown as such.
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
-        loop {
-            let picture = look(client);
-            if self.watch && format == Format::Table && io::stdout().is_terminal() {
-                // Clears the screen and goes to its first line.
-                write!(io::stdout(), "\x1b[2J\x1b[H")?;
-            }
-            match picture {
-                Ok(picture) => {
-                    output::show(format, &picture, rows)?;
-                    if !self.watch {
-                        return Ok(if picture.ready {
-                            Outcome::Done
-                        } else {
-                            Outcome::Unavailable
-                        });
-                    }
-                }
-                Err(error) if self.watch => output::complain(format, &error.into()),
-                Err(error) => return Err(error.into()),
-            }
-            thread::sleep(Duration::from(self.every));
+        if self.watch {
+            return self.watch(client, format);
         }
+        let mut reading = Reading::take(client)?;
+        match format {
+            Format::Json => output::json(&mut io::stdout().lock(), &reading)?,
+            Format::Table => {
+                // Of two readings come rates. Without requests there are none to wait for.
+                let mut before = None;
+                if reading.has_requests() {
+                    std::thread::sleep(SAMPLE);
+                    before = Some(std::mem::replace(&mut reading, Reading::take(client)?));
+                }
+                let figures = Figures::of(&reading, before.as_ref()).since_the_start(&reading);
+                let lines = self.lines(&reading, before.as_ref(), &figures, terminal::width());
+                let out = io::stdout();
+                terminal::print(&mut out.lock(), &lines, terminal::has_colours(&out))?;
+            }
+        }
+        Ok(if reading.is_ready() {
+            Outcome::Done
+        } else {
+            Outcome::Unavailable
+        })
+    }
+
+    fn watch(&self, client: &Client, format: Format) -> Result<Outcome> {
+        let client = client
+            .clone()
+            .within(Duration::from(self.every).max(SAMPLE));
+        let interrupts = Interrupts::listen()?;
+        let screen = (format == Format::Table && terminal::is_capable())
+            .then(Screen::open)
+            .transpose()?;
+        let mut last = Vec::new();
+        let mut before = None;
+        let mut first = true;
+        loop {
+            let begun = Instant::now();
+            let taken = Reading::take(&client);
+            match (&taken, format) {
+                (Ok(reading), Format::Json) => output::json(&mut io::stdout().lock(), reading)?,
+                (Err(_), Format::Json) => {}
+                (Ok(reading), Format::Table) => {
+                    let figures = Figures::of(reading, before.as_ref());
+                    last = self.lines(reading, before.as_ref(), &figures, terminal::width());
+                }
+                (Err(error), Format::Table) => {
+                    last = page::away(client.base(), error, terminal::width());
+                }
+            }
+            match (&screen, taken) {
+                (Some(screen), taken) => {
+                    let colours = terminal::has_colours(&io::stdout());
+                    screen.draw(&self.with_footer(&last), colours)?;
+                    before = taken.ok();
+                }
+                (None, taken) => {
+                    print_next(format, &last, std::mem::take(&mut first))?;
+                    if let Err(error) = &taken
+                        && format == Format::Json
+                    {
+                        complain(format, error);
+                    }
+                    before = taken.ok();
+                }
+            }
+            let rest = Duration::from(self.every).saturating_sub(begun.elapsed());
+            if interrupts.wait(rest) {
+                break;
+            }
+        }
+        if screen.is_some() {
+            drop(screen);
+            // What was seen last stays on the terminal.
+            let out = io::stdout();
+            terminal::print(&mut out.lock(), &last, terminal::has_colours(&out))?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn lines(
+        &self,
+        now: &Reading,
+        before: Option<&Reading>,
+        figures: &Figures,
+        width: usize,
+    ) -> Vec<Line> {
+        let notices = attention::notices(now, before);
+        let mut lines = page::lines(now, figures, &notices, width);
+        if self.all {
+            lines.extend(page::metrics(now, width));
+        }
+        lines
+    }
+
+    fn with_footer(&self, lines: &[Line]) -> Vec<Line> {
+        let mut lines = lines.to_vec();
+        lines.push(Line::new());
+        lines.push(page::footer(self.every));
+        lines
     }
 }
 
-fn look(client: &Client) -> Result<Picture, ClientError> {
-    let why_not = match client.get_text("/readyz") {
-        Ok(_) => None,
-        Err(ClientError::Refused(problem)) => Some(problem.to_string()),
-        Err(error) => return Err(error),
-    };
-    let listed: Value = client.get_json("/v1/namespaces")?;
-    let all = listed["namespaces"].as_array().into_iter().flatten();
-    let namespaces = all
-        .filter_map(|one| one["name"].as_str().map(str::to_owned))
-        .collect();
-    let metrics = parse_metrics(&client.get_text("/metrics")?);
-    Ok(Picture {
-        url: client.base().to_owned(),
-        ready: why_not.is_none(),
-        why_not,
-        namespaces,
-        metrics,
-    })
+/// Where nothing can be drawn over, pages follow each other.
+fn print_next(format: Format, lines: &[Line], first: bool) -> io::Result<()> {
+    if format == Format::Json {
+        return Ok(());
+    }
+    let out = io::stdout();
+    if !first {
+        writeln!(out.lock())?;
+    }
+    terminal::print(&mut out.lock(), lines, terminal::has_colours(&out))
 }
 
-/// Reads Prometheus text; histograms' buckets are left out, their sums and counts are not.
-fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
-    let line = |line: &str| {
-        let (name, value) = line.rsplit_once(' ')?;
-        let bucket = name.split('{').next()?.ends_with("_bucket");
-        (!line.starts_with('#') && !bucket).then_some(())?;
-        Some((name.to_owned(), value.parse().ok()?))
-    };
-    text.lines().filter_map(line).collect()
-}
-
-fn rows(picture: &Picture) -> Vec<Vec<String>> {
-    let row = |name: &str, value: String| vec![name.to_owned(), value];
-    let state = picture
-        .why_not
-        .clone()
-        .unwrap_or_else(|| "ready".to_owned());
-    let mut rows = vec![
-        row("server", picture.url.clone()),
-        row("state", state),
-        row("namespaces", picture.namespaces.join(" ")),
-    ];
-    // What has never happened says nothing.
-    let happened = picture.metrics.iter().filter(|(_, value)| **value != 0.0);
-    rows.extend(happened.map(|(name, value)| {
-        let name = name.strip_prefix("ringwood_").unwrap_or(name);
-        row(name, value.to_string())
-    }));
-    rows
+fn complain(format: Format, error: &ClientError) {
+    output::complain(format, &anyhow::Error::msg(error.to_string()));
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metrics_are_read_without_buckets() {
-        let text = "# HELP x y\n# TYPE x counter\nx 3\ny{op=\"get\",code=\"2xx\"} 0.5\nz_bucket{le=\"1\"} 9\nz_count 9\n";
-        let metrics = parse_metrics(text);
-        assert_eq!(metrics.len(), 3);
-        assert_eq!(metrics["x"], 3.0);
-        assert_eq!(metrics["y{op=\"get\",code=\"2xx\"}"], 0.5);
-        assert_eq!(metrics["z_count"], 9.0);
-    }
-}
+mod tests;

@@ -164,6 +164,7 @@ fn status_and_bench_report_for_programs() {
         "--connections",
         "3",
         "--buffered",
+        "--keep",
     ]);
     assert_eq!(bench.code, 0, "{bench:?}");
     let report = bench.json();
@@ -205,11 +206,160 @@ fn status_and_bench_report_for_programs() {
             >= 200.0,
         "{status}"
     );
-    let table = server.run(&["status"]);
+    assert_eq!(status["state"], "ready");
+    assert!(status["state_since"].as_u64() >= status["started_at"].as_u64());
+    let page = server.run(&["status"]);
+    assert!(page.out.starts_with("ready since "), "{page:?}");
     assert!(
-        table.out.contains("ready") && table.out.contains("keys_put_total"),
-        "{table:?}"
+        page.out.lines().all(|line| line.chars().count() <= 80),
+        "{page:?}"
     );
+    assert!(
+        !page.out.contains('\x1b') && !page.out.contains("keys_put_total"),
+        "{page:?}"
+    );
+    let all = server.run(&["status", "--all"]);
+    assert!(all.out.contains("ringwood_keys_put_total"), "{all:?}");
+}
+
+#[test]
+fn a_bench_removes_what_it_made_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let keys = || server.run(&["scan", "--keys-only"]).out.lines().count();
+    let quick = [
+        "bench",
+        "d",
+        "--records",
+        "1500",
+        "--operations",
+        "400",
+        "--buffered",
+    ];
+    let bench = server.run(&quick);
+    assert_eq!((bench.code, keys()), (0, 0), "{bench:?}");
+    assert!(bench.err.contains("loaded 1,500 records"), "{bench:?}");
+    assert!(bench.err.contains("removed 1,5"), "{bench:?}");
+    assert!(bench.out.starts_with("workload d"), "{bench:?}");
+    for line in bench.out.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+
+    // Under the prefix of somebody else's keys it does not begin.
+    assert_eq!(server.run(&["put", "bench/notes", "mine"]).code, 0);
+    let refused = server.run(&quick);
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(refused.err.contains("--prefix"), "{refused:?}");
+    let kept = server.run(&[&quick[..], &["--keep"]].concat());
+    assert_eq!(kept.code, 0, "{kept:?}");
+    let there = keys();
+    // Without a load, only what was inserted goes.
+    let again = server.run(&[&quick[..], &["--skip-load"]].concat());
+    assert!(
+        again.code == 0 && keys() >= 1501 && keys() <= there,
+        "{again:?}"
+    );
+    let clean = server.run(&["bench", "--clean"]);
+    assert_eq!((clean.code, keys()), (0, 1), "{clean:?}");
+    assert_eq!(server.run(&["get", "bench/notes"]).out, "mine");
+}
+
+#[test]
+fn an_interrupted_bench_tidies_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    for (arguments, wait) in [
+        (
+            vec!["bench", "a", "--records", "300", "--duration", "60s"],
+            true,
+        ),
+        (
+            vec!["bench", "a", "--records", "50000000", "--buffered"],
+            false,
+        ),
+    ] {
+        let bench = server
+            .command(&arguments)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Some are there, and where it measures, all.
+        let wanted = if wait { 300 } else { 50 };
+        while server.run(&["scan", "--keys-only"]).out.lines().count() < wanted {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let pid = bench.id().to_string();
+        let killed = std::process::Command::new("kill")
+            .args(["-INT", &pid])
+            .status();
+        assert!(killed.unwrap().success());
+        let ended: support::Ran = bench.wait_with_output().unwrap().into();
+        assert_eq!(ended.code, 6, "{ended:?}");
+        assert!(ended.err.contains("interrupted"), "{ended:?}");
+        assert_eq!(server.run(&["scan", "--keys-only"]).out, "", "{ended:?}");
+    }
+}
+
+#[test]
+fn a_prompt_without_a_terminal_runs_every_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let lines = b"# comments and empty lines are nothing
+
+put 'a key' \"a value\"
+get a\\ key
+get missing
+frobnicate
+put unfinished 'quote
+put no-value
+batch
+namespace create pets
+use pets
+use nowhere
+put a 1 --ttl 60
+scan --keys-only
+-n default scan --keys-only
+help put
+exit
+put never reached
+";
+    let ran = server.run_with(&["repl"], lines);
+    assert_eq!(ran.code, 3, "the first failure's: {ran:?}");
+    assert!(ran.out.starts_with("a value"), "{ran:?}");
+    let listed: Vec<_> = ran
+        .out
+        .lines()
+        .filter(|line| line.starts_with('a'))
+        .collect();
+    assert_eq!(
+        listed,
+        ["a valuea", "a key"],
+        "no prompt, no history: {ran:?}"
+    );
+    for told in [
+        "KEY_NOT_FOUND",
+        "unrecognized subcommand 'frobnicate'",
+        "' is not closed",
+        "put would read the commands that follow",
+        "batch would read the commands that follow",
+        "there is no namespace \"nowhere\", but default, pets",
+    ] {
+        assert!(ran.err.contains(told), "{told} is missing in {ran:?}");
+    }
+    assert!(ran.out.contains("Set a key"), "{ran:?}");
+    assert!(
+        !ran.out.contains("ringwood>") && !ran.err.contains("Tab"),
+        "{ran:?}"
+    );
+    assert_eq!(server.run(&["get", "never"]).code, 3);
+    assert_eq!(server.run_with(&["repl"], b"put b c\nget b").out, "c");
+
+    let json = server.run_with(&["-o", "json", "repl"], b"get 'a key'\n");
+    assert_eq!(json.json()["value"], "a value");
+    let away =
+        run(ringwood(&["--url", "http://127.0.0.1:1", "repl"]).env("HOME", directory.path()));
+    assert_eq!((away.code, away.out.as_str()), (0, ""));
 }
 
 #[test]

@@ -233,7 +233,7 @@ fn lines_keep_their_deadlines_and_types() {
     let lines = server.run(&["export", "ndjson"]);
     assert_eq!((lines.code, lines.out.lines().count()), (0, 2), "{lines:?}");
     assert!(
-        lines.err.contains("2 done"),
+        lines.err.contains("2 items"),
         "talk goes to stderr: {lines:?}"
     );
     let input = format!(

@@ -36,7 +36,15 @@ pub(crate) fn keep_writing(binary: &Path, url: &str, bytes: u64) -> Result<Child
 fn bench(binary: &Path, url: &str, records: u64) -> Command {
     let mut command = Command::new(binary);
     command
-        .args(["--url", url, "bench", "--buffered", "--connections", "32"])
+        .args([
+            "--url",
+            url,
+            "bench",
+            "--keep",
+            "--buffered",
+            "--connections",
+            "32",
+        ])
         .args(["--records", &records.to_string()])
         .args(["--value-len", &VALUE_LEN.to_string()])
         .stdout(Stdio::null())

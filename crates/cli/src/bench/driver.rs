@@ -17,6 +17,7 @@ use crate::client::Client;
 
 use super::keys::{self, Distribution, Draw};
 use super::mix::{Mix, Operation};
+use super::progress::{self, Progress, Stop};
 use super::report::{Report, Samples};
 
 /// Scans are of 1 to so many records.
@@ -24,15 +25,7 @@ const SCAN_LEN_MAX: u64 = 100;
 /// A connection that broke is made anew after this.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
 
-/// When a run ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Stop {
-    After(u64),
-    At(Duration),
-}
-
 /// Everything a run needs to know.
-#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) client: Client,
     pub(crate) mix: Mix,
@@ -46,13 +39,17 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// Records there are, the ones being inserted included.
     pub(crate) records: Arc<AtomicU64>,
+    /// Operations that were answered.
+    pub(crate) done: AtomicU64,
+    /// Above 0: the run ends now.
+    pub(crate) told: Arc<AtomicU64>,
 }
 
 /// Runs a plan to its end.
 ///
 /// # Errors
 /// When no connection can be made to begin with.
-pub(crate) async fn drive(plan: Plan) -> Result<Report> {
+pub(crate) async fn drive(plan: Plan, mut progress: Progress) -> Result<Report> {
     let host = plan.client.base().trim_start_matches("http://").to_owned();
     let mut connections = Vec::new();
     for _ in 0..plan.connections {
@@ -78,9 +75,17 @@ pub(crate) async fn drive(plan: Plan) -> Result<Report> {
         tasks.spawn(worker.run(started));
     }
     let mut all = Samples::new();
-    while let Some(samples) = tasks.join_next().await {
-        all.merge(samples.context("a connection's task panicked")?);
+    let mut ticks = tokio::time::interval(progress::TICK);
+    loop {
+        tokio::select! {
+            joined = tasks.join_next() => match joined {
+                Some(samples) => all.merge(samples.context("a connection's task panicked")?),
+                None => break,
+            },
+            _ = ticks.tick() => progress.show(plan.done.load(Ordering::Relaxed)),
+        }
     }
+    progress.finish();
     Ok(all.report(plan.mix, plan.connections, plan.rate, started.elapsed()))
 }
 
@@ -124,7 +129,10 @@ impl Worker {
         while let Some(begin) = self.next(started).await {
             let operation = self.plan.mix.draw(&mut self.draw);
             match self.operate(operation).await {
-                Ok(()) => samples.record(operation, begin.elapsed()),
+                Ok(()) => {
+                    samples.record(operation, begin.elapsed());
+                    self.plan.done.fetch_add(1, Ordering::Relaxed);
+                }
                 Err(error) => {
                     samples.fail(&error);
                     self.reconnect(started).await;
@@ -136,6 +144,9 @@ impl Worker {
 
     /// Waits for the next request's time, and returns it; `None` when the run is over.
     async fn next(&self, started: Instant) -> Option<Instant> {
+        if self.plan.told.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
         let number = self.issued.fetch_add(1, Ordering::Relaxed);
         let due = match self.plan.rate {
             None => Instant::now(),
@@ -224,7 +235,7 @@ impl Worker {
 
     /// Goes on when the server is back; whoever waits for nothing sees the end of the run.
     async fn reconnect(&mut self, started: Instant) {
-        while self.sender.is_closed() {
+        while self.sender.is_closed() && self.plan.told.load(Ordering::Relaxed) == 0 {
             if let Ok(sender) = connect(&self.host).await {
                 self.sender = sender;
                 return;

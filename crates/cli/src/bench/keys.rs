@@ -50,6 +50,17 @@ pub(crate) fn name(prefix: &str, number: u64) -> String {
     format!("{prefix}{:016x}", scramble(number.wrapping_add(1)))
 }
 
+/// Whether a key is the name of a record.
+pub(crate) fn is_name(prefix: &str, key: &str) -> bool {
+    let digits = key.strip_prefix(prefix);
+    digits.is_some_and(|digits| {
+        digits.len() == 16
+            && digits
+                .bytes()
+                .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
 impl Distribution {
     /// Draws one of `count` records, which is not 0.
     pub(crate) fn draw(self, draw: &mut Draw, count: u64) -> u64 {
@@ -132,6 +143,19 @@ mod tests {
         let names: std::collections::BTreeSet<_> =
             (0..10_000).map(|number| name("p/", number)).collect();
         assert_eq!(names.len(), 10_000);
-        assert!(names.iter().all(|name| name.len() == 18));
+        assert!(
+            names
+                .iter()
+                .all(|name| name.len() == 18 && is_name("p/", name))
+        );
+        for other in [
+            "p/",
+            "p/notes",
+            "q/0123456789abcdef",
+            "p/0123456789ABCDEF",
+            "p/0123456789abcdef0",
+        ] {
+            assert!(!is_name("p/", other), "{other}");
+        }
     }
 }

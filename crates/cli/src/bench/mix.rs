@@ -37,6 +37,19 @@ pub(crate) enum Operation {
     ReadModifyWrite,
 }
 
+impl Operation {
+    /// For people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Update => "update",
+            Self::Insert => "insert",
+            Self::Scan => "scan",
+            Self::ReadModifyWrite => "change",
+        }
+    }
+}
+
 impl Mix {
     pub(crate) fn draw(self, draw: &mut Draw) -> Operation {
         use Operation::{Insert, Read, ReadModifyWrite, Scan, Update};
@@ -53,6 +66,27 @@ impl Mix {
             often
         } else {
             seldom
+        }
+    }
+
+    /// What a run of it is called as it goes.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Load => "loading",
+            _ => "measuring",
+        }
+    }
+
+    /// What it does, in words.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::A => "a: half reads, half updates",
+            Self::B => "b: 95 % reads, 5 % updates",
+            Self::C => "c: reads only",
+            Self::D => "d: 95 % reads of the latest, 5 % inserts",
+            Self::E => "e: 95 % scans, 5 % inserts",
+            Self::F => "f: half reads, half read-change-write",
+            Self::Load => "inserts",
         }
     }
 

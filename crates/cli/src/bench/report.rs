@@ -7,7 +7,13 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::human;
+use crate::terminal::wrap;
+
 use super::mix::{Mix, Operation};
+
+/// Columns of a report.
+const WIDTH: usize = 80;
 
 /// Latencies above this are counted as this.
 const LATENCY_MAX_US: u64 = 120_000_000;
@@ -124,34 +130,83 @@ impl Latency {
     }
 }
 
+impl Latency {
+    /// In microseconds, as a table shows them.
+    #[expect(clippy::cast_precision_loss, reason = "for people: three digits count")]
+    fn cells(&self) -> [f64; 6] {
+        let [p50, p95, p99, p999, max] = [
+            self.p50_us,
+            self.p95_us,
+            self.p99_us,
+            self.p999_us,
+            self.max_us,
+        ]
+        .map(|us| us as f64);
+        [self.mean_us, p50, p95, p99, p999, max]
+    }
+}
+
 impl Report {
     pub(crate) fn errors(&self) -> u64 {
         self.errors
     }
 }
 
+impl Report {
+    /// How many, and how quickly.
+    pub(crate) fn in_short(&self) -> String {
+        let count: u64 = self.operations.values().map(|one| one.count).sum();
+        let mut text = format!(
+            "{} records in {:.1} s, {} a second",
+            human::count(count),
+            self.seconds,
+            human::rate(self.operations_per_second)
+        );
+        if let Some(error) = &self.first_error {
+            text += &format!(", {} failed: {error}", human::count(self.errors));
+        }
+        text
+    }
+}
+
+/// What was measured, in at most 80 columns.
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            out,
-            "workload {:?}: {:.0} operations/s over {:.1} s, {} connections, {} errors",
-            self.workload, self.operations_per_second, self.seconds, self.connections, self.errors
-        )?;
-        if let Some(error) = &self.first_error {
-            writeln!(out, "  first error: {error}")?;
+        writeln!(out, "workload {}", self.workload.describe())?;
+        let asked = self
+            .rate
+            .map(|rate| format!(" of {} asked for", human::count(rate.into())));
+        let errors = match &self.first_error {
+            None => "no errors".to_owned(),
+            Some(error) => format!("{} errors, the first: {error}", human::count(self.errors)),
+        };
+        let run = format!(
+            "{} operations a second{} for {:.1} s over {} connections, {errors}",
+            human::rate(self.operations_per_second),
+            asked.unwrap_or_default(),
+            self.seconds,
+            human::count(self.connections as u64),
+        );
+        for line in wrap(&run, WIDTH) {
+            writeln!(out, "{line}")?;
         }
+        writeln!(out)?;
+        write!(out, "{:<8}{:>13}", "", "count")?;
+        for name in ["mean", "p50", "p95", "p99", "p99.9", "max"] {
+            write!(out, "{name:>9}")?;
+        }
+        writeln!(out)?;
         for (operation, latency) in &self.operations {
-            writeln!(
+            write!(
                 out,
-                "  {:<16} {:>9}  p50 {:>6} µs  p95 {:>6} µs  p99 {:>6} µs  p99.9 {:>7} µs  max {:>7} µs",
-                format!("{operation:?}"),
-                latency.count,
-                latency.p50_us,
-                latency.p95_us,
-                latency.p99_us,
-                latency.p999_us,
-                latency.max_us
+                "{:<8}{:>13}",
+                operation.name(),
+                human::count(latency.count)
             )?;
+            for us in latency.cells() {
+                write!(out, "{:>9}", human::took(us / 1e6))?;
+            }
+            writeln!(out)?;
         }
         Ok(())
     }
@@ -176,5 +231,30 @@ mod tests {
         assert!((49_900..=50_100).contains(&read.p50_us), "{}", read.p50_us);
         assert!((98_900..=99_100).contains(&read.p99_us), "{}", read.p99_us);
         assert_eq!(report.operations_per_second, 100.0);
+    }
+
+    #[test]
+    fn a_report_fits_80_columns() {
+        for rate in [None, Some(u32::MAX)] {
+            let mut samples = Samples::new();
+            for operation in [Operation::Read, Operation::ReadModifyWrite] {
+                samples.record(operation, Duration::from_micros(123));
+                samples.record(operation, Duration::from_secs(119));
+            }
+            samples.fail(&anyhow::anyhow!(
+                "the server answered {}",
+                "at length ".repeat(20)
+            ));
+            let mut report = samples.report(Mix::F, 10_000, rate, Duration::from_secs(3600));
+            report.operations_per_second = 9_999_999.0;
+            for latency in report.operations.values_mut() {
+                latency.count = 999_999_999_999;
+            }
+            let text = report.to_string();
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
+            assert!(text.contains("\nchange"), "{text}");
+        }
     }
 }

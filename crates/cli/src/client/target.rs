@@ -20,7 +20,7 @@ pub(crate) struct Target {
         env = "RINGWOOD_URL",
         default_value = "http://127.0.0.1:7400"
     )]
-    url: String,
+    pub(crate) url: String,
 
     /// The namespace.
     #[arg(
@@ -31,7 +31,7 @@ pub(crate) struct Target {
         default_value = "default",
         value_parser = NonEmptyStringValueParser::new()
     )]
-    namespace: String,
+    pub(crate) namespace: String,
 }
 
 impl Target {

@@ -1,11 +1,13 @@
 //! What a transfer has done, for people and programs.
 
+use std::fmt;
 use std::time::Instant;
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 
+use crate::human;
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
 
@@ -27,6 +29,9 @@ pub(crate) struct Summary {
     pub(crate) skipped: u64,
     pub(crate) skipped_names: Vec<Skipped>,
     pub(crate) seconds: f64,
+    /// What is counted: files, items.
+    #[serde(skip)]
+    what: &'static str,
     #[serde(skip)]
     progress: ProgressBar,
     #[serde(skip)]
@@ -48,8 +53,18 @@ impl Summary {
         } else {
             ProgressBar::new_spinner()
         };
-        let style = ProgressStyle::with_template("{spinner} {msg} {pos} ({per_sec}), {elapsed}");
-        progress.set_style(style.expect("the template is constant"));
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // What cannot be written is not seen.
+            let _ = out.write_str(&human::rate(state.per_sec()));
+        };
+        let time = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = out.write_str(&human::span(state.elapsed()));
+        };
+        let style = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {rate}/s, {time}")
+            .expect("the template is constant")
+            .with_key("rate", rate)
+            .with_key("time", time);
+        progress.set_style(style);
         progress.set_message(what);
         Self {
             done: 0,
@@ -60,6 +75,7 @@ impl Summary {
             skipped: 0,
             skipped_names: Vec::new(),
             seconds: 0.0,
+            what,
             progress,
             started: Instant::now(),
         }
@@ -107,16 +123,23 @@ impl Summary {
         for Skipped { name, why } in &self.skipped_names {
             output::tell(format_args!("skipped {name}: {why}"));
         }
+        let others = [
+            (self.done_before, "done before"),
+            (self.verified, "verified"),
+            (self.skipped, "skipped"),
+            (self.retries, "retries"),
+        ];
+        let others = others.into_iter().filter(|(count, _)| *count > 0);
+        let others: String = others
+            .map(|(count, what)| format!(", {} {what}", human::count(count)))
+            .collect();
         output::say(
             Format::Table,
             format_args!(
-                "{} done, {} bytes, {} done before, {} verified, {} skipped, {} retries, {:.1} s",
-                self.done,
-                self.bytes,
-                self.done_before,
-                self.verified,
-                self.skipped,
-                self.retries,
+                "{} {}, {}, in {:.1} s{others}",
+                human::count(self.done),
+                self.what,
+                human::bytes(self.bytes),
                 self.seconds
             ),
         );
