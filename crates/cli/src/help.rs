@@ -14,7 +14,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Namespaces and data", &["namespace", "import", "export"]),
     (
         "Upkeep of a data directory",
-        &["verify", "repair", "checkpoint"],
+        &["verify", "repair", "reset-clock", "checkpoint"],
     ),
     ("Setting up", &["config", "completions"]),
 ];

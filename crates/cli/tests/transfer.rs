@@ -259,7 +259,7 @@ fn lines_keep_their_deadlines_and_types() {
     );
     assert_eq!(broken.code, 6);
     assert!(
-        broken.err.contains("line 2: is no item") && broken.err.contains("1 done"),
+        broken.err.contains("line 2: is no item") && broken.err.contains("1 item,"),
         "{broken:?}"
     );
 }

@@ -16,9 +16,11 @@ mod kill_test;
 mod load;
 mod mutants;
 mod process;
+mod screens;
 mod server;
 mod start_test;
 mod suite;
+mod terminal;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -64,6 +66,8 @@ enum Chore {
     Count(count::Arguments),
     /// Measure what a server takes that nobody asks anything, with thousands of open connections too.
     IdleTest(idle_test::Arguments),
+    /// Show commands on terminals of 80 and 120 columns, and write what was seen to docs/screens.
+    Screens(screens::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -92,6 +96,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::StartTest(arguments) => start_test::run(&root(), &arguments),
         Chore::Count(arguments) => count::run(&root(), &arguments),
         Chore::IdleTest(arguments) => idle_test::run(&root(), &arguments),
+        Chore::Screens(arguments) => screens::run(&root(), &arguments),
     }
 }
 

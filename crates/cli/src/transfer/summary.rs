@@ -138,7 +138,9 @@ impl Summary {
             format_args!(
                 "{} {}, {}, in {:.1} s{others}",
                 human::count(self.done),
-                self.what,
+                // One of `files` is a `file`.
+                self.what
+                    .trim_end_matches(if self.done == 1 { "s" } else { "" }),
                 human::bytes(self.bytes),
                 self.seconds
             ),
