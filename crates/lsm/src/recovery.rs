@@ -197,9 +197,9 @@ pub(crate) fn open(
         share,
     });
     store.free_logs(state.logs.into_iter().filter(|log| *log < min_log), min_log);
+    store.look_for_space();
     store.flush_many_logs();
     store.update_pressure();
-    store.look_for_space();
     Ok((store, lock, report))
 }
 

@@ -16,6 +16,10 @@ use crate::store::Store;
 /// How long work rests after a failure, and how often idle workers look at the disk's room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// After so long a compaction for which there was too little room is tried again with as little: what held
+/// changes back, say a snapshot, may be gone.
+const TOO_LARGE_FOR_MS: u64 = 60_000;
+
 /// A caller who runs jobs by hand and waits for one goes past so many failures of others.
 const IDLE_FAILURES_MAX: u32 = 16;
 
@@ -85,11 +89,13 @@ impl Store {
         if role == Role::Urgent || now < marks.compactions_rest_until {
             return None;
         }
-        // What runs takes room that is still free.
+        // What runs takes room that is still free; and deletes need log and flushes, also where inputs stay
+        // on the disk for the sake of a checkpoint or a reader.
         let room = is_short.then(|| {
             let running = marks.compacting.values().flat_map(InProgress::plans);
-            self.free_space()
-                .saturating_sub(running.map(CompactionPlan::expected_len).sum())
+            let running: u64 = running.map(CompactionPlan::expected_len).sum();
+            let for_deletes = self.in_memory_len() + self.share.kept_for_deletes();
+            self.free_space().saturating_sub(running + for_deletes)
         });
         keyspaces.values().find_map(|keyspace| {
             let running = marks.compacting.entry(keyspace.id).or_default();
@@ -182,6 +188,13 @@ impl Store {
         let mut marks = self.jobs.lock();
         marks.note_failure(work.kind(), error);
         set_damaged_table_aside(&mut marks, work, error);
+        if let Work::Compact(keyspace, plan) = work
+            && error.is_disk_full()
+            && let Some(running) = marks.compacting.get_mut(&keyspace.id)
+        {
+            let now = self.clock.wall();
+            running.note_too_large(plan, now, now.saturating_add(TOO_LARGE_FOR_MS));
+        }
         let rest_until = match work {
             Work::Compact(..) => &mut marks.compactions_rest_until,
             _ => &mut marks.flushes_rest_until,

@@ -9,7 +9,10 @@
 //! - `space-1`: puts are refused while the disk has less room than [`Share::kept_free`] and what is in
 //!   memory take together.
 //! - `space-2`: while they are refused, nothing is kept for speed, what is in memory is written out so that
-//!   its log can go, and compactions are those that end in room, however little it is.
+//!   its log can go, and compactions are those that end in room, however little it is. One that did not
+//!   fit although it should have gives way to others.
+//! - `space-3`: compactions leave room for deletes to be logged and written out, and where even that is
+//!   taken (by others on the disk) a delete is refused: it never waits for ever.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,6 +83,12 @@ impl Share {
     /// Bytes at which a table is full, where `wanted` is what its keyspace asks for.
     pub(crate) fn table_len(self, wanted: u64) -> u64 {
         wanted.min((self.capacity / TABLE_PARTS).max(TABLE_LEN_LEAST))
+    }
+
+    /// Bytes of those kept free that are for deletes while puts are refused: as much log they may make, and
+    /// as much compactions leave to the log and to flushes.
+    pub(crate) fn kept_for_deletes(self) -> u64 {
+        self.kept_free() / 4
     }
 
     /// Bytes that stay free for compactions.

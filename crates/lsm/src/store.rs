@@ -286,9 +286,13 @@ impl Store {
     /// Whether the disk has room again, or still; remembers the answer.
     pub(crate) fn look_for_space(&self) -> bool {
         // INVARIANT space-1
-        let in_memory = self.unflushed_len() as u64 + lock(&self.segments).next_len();
-        let wanted = self.share.kept_free().saturating_add(in_memory);
+        let wanted = self.share.kept_free().saturating_add(self.in_memory_len());
         self.space.look(&*self.disk, &self.options.path, wanted)
+    }
+
+    /// Bytes that must be written before the log can go, the next segment's included.
+    pub(crate) fn in_memory_len(&self) -> u64 {
+        self.unflushed_len() as u64 + lock(&self.segments).next_len()
     }
 
     /// Bytes that are free on the disk.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)] // helpers of the tests, outside their functions
 
+mod crowded_disk;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +76,8 @@ impl Store {
             };
             match self.db().run(job) {
                 Err(error) if error.is_disk_full() => return,
+                // Damage is told to whoever reads it.
+                Err(ringwood_lsm::Error::Corruption(_)) => {}
                 ended => ended.unwrap(),
             }
         }

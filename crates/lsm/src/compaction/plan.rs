@@ -57,6 +57,11 @@ impl CompactionPlan {
         self.inputs.iter().flat_map(|(_, tables)| tables)
     }
 
+    /// The input tables for whose sake it is: those of the highest level.
+    fn going_down(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.inputs.iter().take(1).flat_map(|(_, tables)| tables)
+    }
+
     /// Bytes of all input tables.
     pub(crate) fn input_len(&self) -> u64 {
         self.tables().map(|table| table.len).sum()
@@ -166,6 +171,8 @@ pub(crate) struct InProgress {
     busy: BTreeSet<FileNumber>,
     /// Tables found damaged: set aside until the store is opened again.
     damaged: BTreeMap<FileNumber, Corruption>,
+    /// Tables for which there was less room than expected to be enough, and until when that counts.
+    too_large: BTreeMap<FileNumber, u64>,
     issued: u64,
     /// Where the last compaction of each level ended: the next one begins there, all else equal.
     resume: [Vec<u8>; LEVELS],
@@ -212,6 +219,26 @@ impl InProgress {
     /// Keeps a damaged table out of compactions to come: each would fail.
     pub(crate) fn set_aside(&mut self, table: FileNumber, damage: Corruption) {
         self.damaged.insert(table, damage);
+    }
+
+    /// Notes that a plan took more room than there was: what was expected of it was too little. Until then
+    /// its tables go down only where there is room for all, so that others have their turn.
+    pub(crate) fn note_too_large(&mut self, plan: &CompactionPlan, now_ms: u64, until_ms: u64) {
+        self.too_large.retain(|_, until| *until > now_ms);
+        let tables = plan.going_down().map(|table| (table.number, until_ms));
+        self.too_large.extend(tables);
+    }
+
+    /// Bytes that may come of a plan, as far as it is known.
+    pub(super) fn expected_len(&self, plan: &CompactionPlan, now_ms: u64) -> u64 {
+        let is_too_large = |table: &Arc<Table>| {
+            let until = self.too_large.get(&table.number);
+            until.is_some_and(|until| *until > now_ms)
+        };
+        match plan.kind != CompactionKind::TrivialMove && plan.going_down().any(is_too_large) {
+            true => plan.input_len(),
+            false => plan.expected_len(),
+        }
     }
 
     /// Damage of the tables that are set aside.

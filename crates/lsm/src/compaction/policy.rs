@@ -337,7 +337,8 @@ impl<'a> Picker<'a> {
         inputs.retain(|(_, tables)| !tables.is_empty());
         let table_len = self.options.table_len;
         let plan = plan(self.version, table_len, kind, inputs, output_level);
-        let has_room = self.room.is_none_or(|room| plan.expected_len() <= room);
+        let fits = |room| self.running.expected_len(&plan, self.now_ms) <= room;
+        let has_room = self.room.is_none_or(fits);
         (has_room && self.running.admits(&plan)).then_some(plan)
     }
 }

@@ -9,6 +9,7 @@ use super::Store;
 use crate::commit::Token;
 use crate::error::{Error, Result};
 use crate::files::{self, FileNumber};
+use crate::keyspaces::OpenKeyspace;
 use crate::locks::lock;
 use crate::manifest::Edit;
 use crate::wal::{FIRST_LEN, Preparation, Segment};
@@ -69,9 +70,11 @@ impl Store {
         logs.iter().map(|log| segments.len_of(*log)).sum()
     }
 
-    /// Whether opening the store again and again has left many segments with little in them.
+    /// Whether opening the store again and again has left many segments with little in them, or on a full
+    /// disk more than deletes may take.
     fn has_many_logs(&self) -> bool {
-        self.manifest().state().logs.len() > LOGS_MANY
+        let is_many = self.manifest().state().logs.len() > LOGS_MANY;
+        is_many || self.space.is_short() && self.live_log_len() > self.share.kept_for_deletes()
     }
 
     /// Writes out what was replayed, where many segments hold it: a store that is opened often, and
@@ -150,7 +153,11 @@ impl Store {
         {
             let token = self.commit.take_token().ok_or(Error::Closed)?;
             self.check_writable()?;
-            self.seal_all(&token);
+            for keyspace in self.keyspaces.all().values() {
+                if is_sealed_for_room(keyspace) {
+                    self.seal_memtable(keyspace, &token);
+                }
+            }
         }
         match self.trim_log() {
             // Then there is not even room for a short segment in the place of a long one, until the
@@ -160,11 +167,12 @@ impl Store {
         }
     }
 
-    /// Whether an active memtable has changes.
+    /// Whether an active memtable has changes that could be written out next.
     fn has_unsealed(&self) -> bool {
         let keyspaces = self.keyspaces.all();
-        let mut keyspaces = keyspaces.values();
-        keyspaces.any(|keyspace| !keyspace.view().active.table.is_empty())
+        keyspaces
+            .values()
+            .any(|keyspace| is_sealed_for_room(keyspace))
     }
 
     /// Removes log segments that nobody keeps.
@@ -273,7 +281,7 @@ impl Store {
         let oldest = self.manifest().state().logs.first().copied();
         let len_max = match self.space.is_short() {
             // Each delete that comes now takes log, of the room that is kept free.
-            true => self.share.kept_free() / 4,
+            true => self.share.kept_for_deletes(),
             false => self.share.log_len_max(&self.options),
         };
         if self.live_log_len() <= len_max {
@@ -290,4 +298,11 @@ impl Store {
             }
         }
     }
+}
+
+/// Whether sealing its memtable makes room. Not while one waits: where there is not even room to write that
+/// out, more of them would only end all writing, deletes too.
+fn is_sealed_for_room(keyspace: &OpenKeyspace) -> bool {
+    let view = keyspace.view();
+    view.sealed.is_empty() && !view.active.table.is_empty()
 }
