@@ -233,3 +233,65 @@ fn space_3_a_store_is_opened_after_many_kills() {
     }
     store.empty();
 }
+
+/// What is deleted in one of many keyspaces is room for all.
+#[test]
+fn many_keyspaces_share_the_room() {
+    let store = Store::new(48 * MIB, 20_000);
+    let names: Vec<_> = (0..12).map(|n| format!("k{n}")).collect();
+    for name in &names {
+        store
+            .db()
+            .create_keyspace(name, KeyspaceOptions::default())
+            .unwrap();
+    }
+    let put = |number: u64| {
+        let keyspace = store
+            .db()
+            .keyspace(&names[usize::try_from(number % 12).unwrap()])
+            .unwrap();
+        for _ in 0..100 {
+            match keyspace.put(
+                &Store::key(number),
+                &store.value(number),
+                Durability::Synced,
+            ) {
+                Ok(_) => return true,
+                Err(error) if error.is_disk_full() => return false,
+                Err(Error::Stalled) => store.work(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("stopped");
+    };
+    let mut next = 0;
+    for _ in 0..2 {
+        let begin = next;
+        loop {
+            while put(next) {
+                next += 1;
+                store.work();
+            }
+            store.rest();
+            if !put(next) {
+                break;
+            }
+            next += 1;
+        }
+        assert!((next - begin) * 20_000 > 20 * MIB, "{}", next - begin);
+        for number in begin..next {
+            let keyspace = store
+                .db()
+                .keyspace(&names[usize::try_from(number % 12).unwrap()])
+                .unwrap();
+            keyspace
+                .delete(&Store::key(number), Durability::Synced)
+                .unwrap();
+            store.breathe(usize::try_from(number).unwrap());
+        }
+        for _ in 0..5 {
+            store.rest();
+        }
+    }
+    assert!(put(next));
+}
