@@ -18,6 +18,7 @@ use ringwood_server::{Damage, VerifyReply};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Item, Target};
+use crate::human;
 use crate::outcome::{Outcome, unreadable};
 use crate::output::{self, Format, printable};
 
@@ -265,6 +266,7 @@ impl ResetClock {
     /// # Errors
     /// When the directory is in use, or damaged; its time is as it was then.
     pub(crate) fn run(self, format: Format) -> Result<Outcome> {
+        must_be_there(&self.data_dir)?;
         let reset = ringwood_node::reset_clock(&options(&self.data_dir))
             .with_context(|| format!("cannot take the time of {} back", self.data_dir.display()))?;
         let ahead_ms = reset.before.saturating_sub(reset.now);
@@ -290,11 +292,7 @@ impl ResetClock {
 }
 
 fn describe_ahead(ahead_ms: u64) -> String {
-    let hours = ahead_ms.div_ceil(3_600_000);
-    let by = match hours {
-        0..48 => format!("{hours} h"),
-        _ => format!("{} days", hours / 24),
-    };
+    let by = human::span(Duration::from_millis(ahead_ms));
     format!("the store's time was ahead of this machine's clock by {by}")
 }
 

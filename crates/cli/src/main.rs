@@ -128,8 +128,22 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let matches = help::lay_out(Arguments::command()).get_matches();
-    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let parsed = help::lay_out(Arguments::command())
+        .try_get_matches()
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(told) => {
+            output::usage(&told);
+            // Help is no error, but comes as one.
+            return if told.use_stderr() {
+                Outcome::Usage
+            } else {
+                Outcome::Done
+            }
+            .into();
+        }
+    };
     let format = arguments.output;
     if arguments.quiet {
         output::be_quiet();

@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use clap::ValueEnum;
+use clap::error::ContextValue;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::ser::Formatter;
@@ -116,6 +117,36 @@ pub(crate) fn note(format: Format, text: impl Display) {
     }
 }
 
+/// Tells what the parser of the command line has to say: help, or a mistake. It repeats the words it was
+/// given as they are; where one would command the terminal, all of it goes without such.
+pub(crate) fn usage(told: &clap::Error) {
+    let commands = |text: &String| text.chars().any(is_command);
+    let given = told.context().any(|(_, value)| match value {
+        ContextValue::String(text) => commands(text),
+        ContextValue::Strings(texts) => texts.iter().any(commands),
+        _ => false,
+    });
+    if given {
+        tell(told.render().to_string().trim_end());
+    } else {
+        // Nobody is left to be told where it cannot be written.
+        let _ = told.print();
+    }
+}
+
+/// What happened, and why: each cause once, as some tell theirs themselves.
+pub(crate) fn reasons(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
 /// Tells an error, on stderr: what happened, why, and what to do about it.
 pub(crate) fn complain(format: Format, error: &anyhow::Error) {
     if is_closed_pipe(error) {
@@ -128,14 +159,14 @@ pub(crate) fn complain(format: Format, error: &anyhow::Error) {
         .or(usage.and_then(UsageError::help));
     match format {
         Format::Table => {
-            tell(format_args!("error: {error:#}"));
+            tell(format_args!("error: {}", reasons(error)));
             if let Some(help) = help {
                 tell(format_args!("help: {help}"));
             }
         }
         Format::Json => {
             let told = serde_json::json!({
-                "error": format!("{error:#}"),
+                "error": reasons(error),
                 "code": problem.and_then(ClientError::code),
                 "help": help,
             });

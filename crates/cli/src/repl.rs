@@ -133,7 +133,7 @@ impl Session {
             Err(told) => {
                 // Help is no error, but comes as one.
                 let usage = told.use_stderr();
-                told.print()?;
+                output::usage(&told);
                 let outcome = if usage { Outcome::Usage } else { Outcome::Done };
                 let keep = (!usage).then(|| line.to_owned());
                 return ran(End::Ran(outcome), keep);

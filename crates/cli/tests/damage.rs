@@ -383,7 +383,7 @@ fn time_is_taken_back_where_nobody_has_the_directory_open() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let reset = || run(ringwood(&["-o", "json", "reset-clock"]).arg(&data));
-    assert_eq!(reset().code, 1, "there is none");
+    assert_eq!(reset().code, 2, "there is none");
     let mut server = Server::start(&data);
     let refused = reset();
     assert_eq!(refused.code, 1, "{refused:?}");
@@ -392,4 +392,29 @@ fn time_is_taken_back_where_nobody_has_the_directory_open() {
     let ran = reset();
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(ran.out.contains("nothing to take back"), "{ran:?}");
+}
+
+#[test]
+fn directories_that_hold_no_store_are_left_as_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("home");
+    let copy = directory.path().join("copy");
+    for letters in [0, 1] {
+        fs::create_dir(&home).unwrap();
+        (0..letters).for_each(|_| fs::write(home.join("letter.txt"), "").unwrap());
+        for command in ["verify", "repair", "checkpoint", "reset-clock"] {
+            let mut asked = ringwood(&[command]);
+            asked.arg(&home);
+            if command == "checkpoint" {
+                asked.arg(&copy);
+            }
+            let ran = run(&mut asked);
+            assert_eq!(ran.code, 1, "{command}: {ran:?}");
+            assert!(ran.err.contains("there is no store in"), "{ran:?}");
+            let left = fs::read_dir(&home).unwrap().count();
+            assert_eq!(left, letters, "{command} left something behind");
+        }
+        fs::remove_dir_all(&home).unwrap();
+    }
+    assert!(!copy.exists());
 }

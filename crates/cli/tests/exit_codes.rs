@@ -73,6 +73,7 @@ fn every_command_ends_as_the_table_says() {
         (2, &["-o", "xml", "get", "there"]),
         (2, &["verify", "/no/such/directory"]),
         (2, &["repair", "/no/such/directory"]),
+        (2, &["reset-clock", "/no/such/directory"]),
         (2, &["checkpoint", "/no/such/directory", "/tmp/nowhere"]),
         (2, &["config", "show", "--config", "/no/such/file"]),
         (2, &["config", "show", "--config", &bad_file]),

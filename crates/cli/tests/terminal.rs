@@ -169,3 +169,37 @@ fn no_command_reaches_the_log() {
         .collect();
     assert!(bad.is_empty(), "{bad:?}");
 }
+
+#[test]
+fn a_mistake_commands_no_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    for words in [
+        &["\x1b[31mx"][..],
+        &[EVIL],
+        &["put", "k", "v", "--ttl", EVIL],
+        &["get", "k", EVIL],
+    ] {
+        let (code, screen) = at_terminal(server.command(words), "");
+        assert_eq!(code, 2, "{screen}");
+        assert!(screen.contains("error: "), "{screen}");
+        assert!(!screen.contains(['\x1b', '\x07', '\u{9b}']), "{screen:?}");
+    }
+}
+
+#[test]
+fn lines_that_come_before_the_prompt_asks_are_all_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&directory.path().join("data"));
+    let typed: String = (0..30).map(|n| format!("put typed{n} {n}\r")).collect();
+    let pasted: String = (0..30).map(|n| format!("put pasted{n} {n}\r")).collect();
+    let input = format!("{typed}\x1b[200~{pasted}\x1b[201~\rexit\r");
+    let mut command = server.command(&["repl"]);
+    command.env("HOME", directory.path()).env("TERM", "xterm");
+    let (code, screen) = at_terminal(command, &input);
+    assert_eq!(code, 0, "{screen}");
+    for prefix in ["typed", "pasted"] {
+        let keys = server.run(&["scan", prefix, "--keys-only"]).out;
+        assert_eq!(keys.lines().count(), 30, "{prefix}: {keys}\n{screen}");
+    }
+}

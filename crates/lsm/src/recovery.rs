@@ -261,22 +261,35 @@ fn first_needed_log(keyspaces: &Keyspaces) -> Option<FileNumber> {
 const SEGMENTS_KEPT: usize = 4;
 
 fn enter_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLock>> {
+    if !options.create {
+        return lock_store(disk, options);
+    }
     let path = &options.path;
     match disk.read_dir(path) {
         Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound && options.create => {
-            create_directory(disk, path)?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::NotFound { path: path.clone() });
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create_directory(disk, path)?,
         Err(error) => return Err(Error::io("list", path, error)),
     }
     lock_directory(disk, options)
 }
 
+/// Locks the directory, where there is a store or what is left of one. Anywhere else it would leave
+/// a lock file among what is somebody else's.
+pub(crate) fn lock_store(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLock>> {
+    let path = &options.path;
+    let names = disk.read_dir(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::NotFound { path: path.clone() },
+        _ => Error::io("list", path, error),
+    })?;
+    let is_ours = |name: &str| FileKind::parse(name).is_some_and(|kind| kind != FileKind::Lock);
+    if !names.iter().any(|entry| is_ours(&entry.name)) {
+        return Err(Error::NotFound { path: path.clone() });
+    }
+    lock_directory(disk, options)
+}
+
 /// Locks the directory of a store for this process.
-pub(crate) fn lock_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLock>> {
+fn lock_directory(disk: &dyn Disk, options: &Options) -> Result<Box<dyn DiskLock>> {
     let lock_path = options.file(files::LOCK);
     disk.lock(&lock_path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Error::Locked {

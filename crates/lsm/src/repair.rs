@@ -30,8 +30,7 @@ use crate::files::FileNumbers;
 use crate::key::SeqNo;
 use crate::manifest::{Edit, Manifest, State, behind_all};
 use crate::options::Options;
-use crate::recovery::SEQ_GAP;
-use crate::verify::lock_store;
+use crate::recovery::{SEQ_GAP, lock_store};
 use lost::Aside;
 
 /// What a repair found, saved and lost.

@@ -55,7 +55,7 @@ impl VerifyReport {
 /// even the directory can be read. Damage is no error: it is in the report.
 pub fn verify(options: &Options) -> Result<VerifyReport> {
     let disk = Arc::clone(&options.disk);
-    let _lock = match lock_store(&*disk, options) {
+    let _lock = match recovery::lock_store(&*disk, options) {
         // A copy without a lock where none can be made: nobody writes there.
         Err(Error::Io { source, .. })
             if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem =>
@@ -82,23 +82,6 @@ pub fn verify(options: &Options) -> Result<VerifyReport> {
     check.logs(&reading.state, &live)?;
     check.tables(&reading.state)?;
     Ok(check.report)
-}
-
-/// Locks the directory, where there is a store or what is left of one.
-pub(crate) fn lock_store(
-    disk: &dyn Disk,
-    options: &Options,
-) -> Result<Box<dyn ringwood_env::DiskLock>> {
-    let path = &options.path;
-    let names = disk.read_dir(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::NotFound { path: path.clone() },
-        _ => Error::io("list", path, error),
-    })?;
-    let is_ours = |name: &str| FileKind::parse(name).is_some_and(|kind| kind != FileKind::Lock);
-    if !names.iter().any(|entry| is_ours(&entry.name)) {
-        return Err(Error::NotFound { path: path.clone() });
-    }
-    recovery::lock_directory(disk, options)
 }
 
 impl Store {

@@ -41,13 +41,22 @@ impl Target {
     /// [`ClientError::BadUrl`].
     pub(super) fn base(&self) -> Result<String, ClientError> {
         base_of(&self.url).map_err(|why| ClientError::BadUrl {
-            url: self.url.clone(),
+            url: without_user(&self.url),
             why,
         })
     }
 
     pub(super) fn namespace(&self) -> &str {
         &self.namespace
+    }
+}
+
+/// An address as it may be shown: who stands in one may stand there with a password.
+fn without_user(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    match url.rfind('@') {
+        Some(at) if at >= start => format!("{}…{}", &url[..start], &url[at..]),
+        _ => url.to_owned(),
     }
 }
 
@@ -116,6 +125,17 @@ mod tests {
             ("http://proxy.example", "http://proxy.example"),
         ] {
             assert_eq!(base_of(given).as_deref(), Ok(base), "{given}");
+        }
+    }
+
+    #[test]
+    fn passwords_in_addresses_are_not_shown() {
+        for (given, shown) in [
+            ("http://me:s@cret@host:1", "http://…@host:1"),
+            ("me:secret@host", "…@host"),
+            ("http://host:x", "http://host:x"),
+        ] {
+            assert_eq!(without_user(given), shown);
         }
     }
 

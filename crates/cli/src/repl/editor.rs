@@ -39,28 +39,30 @@ pub(super) fn run(session: Session) -> Result<()> {
         let prompt = editor
             .helper()
             .map_or(String::new(), |helper| helper.text());
-        let line = match editor.readline(&prompt) {
-            Ok(line) => line,
+        let entered = match editor.readline(&prompt) {
+            Ok(entered) => entered,
             // Ctrl-C: the line is gone, the prompt comes again.
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => return Ok(()),
             Err(error) => return Err(error).context("cannot read the terminal"),
         };
-        let Some(helper) = editor.helper_mut() else {
-            return Ok(());
-        };
-        let ran = helper.session.run(&line, Stdin::Terminal)?;
-        editor.add_history_entry(line.as_str())?;
-        if let (Some((history, place)), Some(keep)) = (&mut kept, &ran.keep)
-            && let Err(error) = history.add(keep)
-        {
-            output::tell(format_args!(
-                "warning: cannot write the history to {place}: {error}"
-            ));
-            kept = None;
-        }
-        if ran.end == End::Leave {
-            return Ok(());
+        for line in words::commands(&entered) {
+            let Some(helper) = editor.helper_mut() else {
+                return Ok(());
+            };
+            let ran = helper.session.run(&line, Stdin::Terminal)?;
+            editor.add_history_entry(line.as_str())?;
+            if let (Some((history, place)), Some(keep)) = (&mut kept, &ran.keep)
+                && let Err(error) = history.add(keep)
+            {
+                output::tell(format_args!(
+                    "warning: cannot write the history to {place}: {error}"
+                ));
+                kept = None;
+            }
+            if ran.end == End::Leave {
+                return Ok(());
+            }
         }
     }
 }

@@ -34,6 +34,26 @@ pub(super) fn split(line: &str) -> Result<Vec<String>, Unclosed> {
     }
 }
 
+/// The commands of what was entered: many lines come at once where they are pasted. A line that ends
+/// inside of quotes goes on in the next one.
+pub(super) fn commands(entered: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut begun = String::new();
+    for line in entered.lines() {
+        if !begun.is_empty() {
+            begun.push('\n');
+        }
+        begun.push_str(line);
+        if split(&begun).is_ok() {
+            commands.push(std::mem::take(&mut begun));
+        }
+    }
+    if !begun.is_empty() {
+        commands.push(begun);
+    }
+    commands
+}
+
 /// What stands before the cursor at the end of `line`.
 pub(super) fn typed(line: &str) -> Typed {
     let (mut words, open) = read(line);
@@ -108,6 +128,14 @@ fn read(line: &str) -> (Vec<Word>, Open) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_pasted_together_are_commands_of_their_own() {
+        let pasted = "get a\n\nput b 'one\ntwo'\n# it's done\nget \"c";
+        let expected = ["get a", "", "put b 'one\ntwo'", "# it's done", "get \"c"];
+        assert_eq!(commands(pasted), expected);
+        assert!(commands("").is_empty());
+    }
 
     #[test]
     fn words_are_split_as_in_a_shell() {

@@ -71,17 +71,20 @@ fn damaged(now: &Reading) -> Option<Notice> {
     })
 }
 
-/// A merge needs room for what it writes before it may remove what it read.
+/// A merge needs room for what it writes before it may remove what it read, so puts are refused while an
+/// eighth of what the store has of its disk is not free, or 4 GiB. Somebody should look well before.
 fn nearly_full(now: &Reading) -> Option<Notice> {
     let free = *now.metrics.get("ringwood_disk_available_bytes")?;
     let free = human::whole(free);
-    let wanted = (disk_used(now) / 10).max(now.whole("ringwood_memory_budget_bytes"));
+    let used = disk_used(now);
+    let kept_free = (used.saturating_add(free) / 8).min(4 << 30);
+    let wanted = (used / 10).max(2 * kept_free);
     (now.node.state == State::Ready && free < wanted).then(|| Notice {
         grave: false,
         what: format!("The disk is nearly full: {} are free.", human::bytes(free)),
         todo: format!(
-            "Make room, {} at least: what is in memory must fit, and merging needs room before it \
-             gives some back.",
+            "Make room, {} at least: merging needs room before it gives some back, and puts are \
+             refused where that is not free.",
             human::bytes(wanted)
         ),
     })

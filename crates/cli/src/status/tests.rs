@@ -227,6 +227,21 @@ fn every_state_is_the_first_line_in_words() {
 }
 
 #[test]
+fn a_disk_is_nearly_full_by_its_own_measure() {
+    let with_free = |free: u64| {
+        let more = format!("{BUSY}ringwood_disk_available_bytes {free}\n");
+        text(&reading(State::Ready, &more), None, 80).contains("nearly full")
+    };
+    // Beside 1.5 GiB of the store, an eighth of all is kept free: puts are refused from 0.2 GiB on.
+    assert!(with_free(480 << 20));
+    assert!(!with_free(520 << 20));
+    // A small disk with next to nothing on it, whatever memory there is.
+    let small = "ringwood_memory_budget_bytes 536870912\nringwood_disk_available_bytes 18000000\n";
+    let page = text(&reading(State::Ready, small), None, 80);
+    assert!(!page.contains("nearly full"), "{page}");
+}
+
+#[test]
 fn what_needs_attention_says_what_to_do() {
     let before = reading(State::Ready, BUSY);
     for (more, what, todo) in [
@@ -238,7 +253,7 @@ fn what_needs_attention_says_what_to_do() {
         (
             "ringwood_disk_available_bytes 1000\n",
             "nearly full: 1000 B",
-            "Make room, 512 MiB",
+            "Make room, 386 MiB",
         ),
         (
             "ringwood_write_stalls_total 7\n",
