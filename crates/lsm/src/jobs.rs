@@ -38,6 +38,7 @@ pub(crate) enum Work {
     Compact(Arc<OpenKeyspace>, CompactionPlan),
     /// Delete tables that nobody reads any more.
     RemoveTables,
+    NoteTime,
 }
 
 /// What a manual compaction does next.
@@ -77,6 +78,7 @@ pub(crate) struct Jobs {
 pub(crate) struct Marks {
     pub(crate) preparing: bool,
     pub(crate) removing: bool,
+    pub(crate) noting_time: bool,
     pub(crate) flushing: BTreeSet<KeyspaceNumber>,
     pub(crate) compacting: BTreeMap<KeyspaceNumber, InProgress>,
     /// Work rests until then, on the monotonic clock, once some of its kind has failed. Compactions
@@ -132,6 +134,7 @@ pub(crate) enum MarkKind {
     None,
     Preparing,
     Removing,
+    NotingTime,
     Flushing(KeyspaceNumber),
     Compacting(KeyspaceNumber, JobId),
 }
@@ -164,7 +167,8 @@ impl Work {
             | Self::PrepareLog
             | Self::TrimLog
             | Self::MakeRoom
-            | Self::RemoveTables => WorkKind::Other,
+            | Self::RemoveTables
+            | Self::NoteTime => WorkKind::Other,
         }
     }
 }
@@ -279,6 +283,7 @@ impl Drop for Mark {
             MarkKind::None => {}
             MarkKind::Preparing => marks.preparing = false,
             MarkKind::Removing => marks.removing = false,
+            MarkKind::NotingTime => marks.noting_time = false,
             MarkKind::Flushing(id) => {
                 marks.flushing.remove(id);
             }
@@ -301,6 +306,7 @@ impl fmt::Debug for Job {
             Work::Flush(keyspace) => write!(f, "flush {:?}", keyspace.name),
             Work::Compact(keyspace, plan) => write!(f, "compact {:?}: {plan:?}", keyspace.name),
             Work::RemoveTables => write!(f, "remove obsolete tables"),
+            Work::NoteTime => write!(f, "note the time"),
         }
     }
 }

@@ -228,7 +228,6 @@ impl Memtable {
     }
 
     /// The earliest and the latest deadline of expiring values, if there are any.
-    #[cfg(test)]
     pub(crate) fn deadlines(&self) -> Option<(u64, u64)> {
         let tally = &self.tally;
         let (min, max) = (

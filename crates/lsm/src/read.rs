@@ -317,6 +317,7 @@ impl Store {
                 let Some((deadline, value)) = split_deadline(&stored) else {
                     return Ok(None);
                 };
+                self.expiry.ask();
                 if self.has_expired(deadline, self.clock.wall(), tier)? {
                     return Ok(None);
                 }

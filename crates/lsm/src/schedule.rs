@@ -86,6 +86,10 @@ impl Store {
             marks.removing = true;
             return Some(self.jobs.job(Work::RemoveTables, MarkKind::Removing));
         }
+        if flushes && !marks.noting_time && self.should_note_time() {
+            marks.noting_time = true;
+            return Some(self.jobs.job(Work::NoteTime, MarkKind::NotingTime));
+        }
         if role == Role::Urgent || now < marks.compactions_rest_until {
             return None;
         }
@@ -107,6 +111,24 @@ impl Store {
                 None => picker.pick(),
             }?;
             Some(self.compaction_job(keyspace, plan, running))
+        })
+    }
+
+    /// Whether readers may soon have to be told of deadlines that are not noted as past.
+    fn should_note_time(&self) -> bool {
+        let Some((noted, until)) = self.expiry.unnoted() else {
+            return false;
+        };
+        let is_due = |least, greatest| least <= until && greatest > noted;
+        self.keyspaces.all().values().any(|keyspace| {
+            let view = keyspace.view();
+            let mut memtables = view.memtables().filter_map(|one| one.table.deadlines());
+            let mut tables = view.version.tables().filter_map(|(_, table)| {
+                let (least, greatest) = table.deadlines?;
+                is_due(least, greatest).then_some(&table.spread)
+            });
+            memtables.any(|(least, greatest)| is_due(least, greatest))
+                || tables.any(|spread| spread.may_expire_within(noted, until))
         })
     }
 
@@ -172,6 +194,7 @@ impl Store {
             Work::MakeRoom => self.make_room(),
             Work::Flush(keyspace) => self.flush_keyspace(keyspace),
             Work::Compact(keyspace, plan) => self.compact(keyspace, plan),
+            Work::NoteTime => self.expiry.note_ahead(),
             Work::RemoveTables => {
                 self.remove_tables(self.obsolete.take().into_iter());
                 Ok(())

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringwood_env::{FaultyDisk, ManualClock};
-use ringwood_lsm::{Batch, Db, Durability, KeyspaceOptions, Options, verify};
+use ringwood_lsm::{
+    Batch, Db, Durability, KeyspaceOptions, Options, ReadOptions, ReadTier, verify,
+};
+use store_kit::after_a_crash;
 
 const START: u64 = 1_700_000_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -122,4 +125,53 @@ fn a_table_that_does_not_shrink_is_not_rewritten_again_and_again() {
     let rewrites = db.statistics().compactions - before;
     assert!((1..=2).contains(&rewrites), "{rewrites}");
     drop(snapshot);
+}
+
+/// expiry-1, and a disk that does nothing any more: whatever has just expired was noted before.
+#[test]
+fn a_get_of_a_newly_expired_key_waits_for_no_disk() {
+    let memory = ReadOptions {
+        tier: ReadTier::Memory,
+        ..ReadOptions::default()
+    };
+    for in_a_table in [false, true] {
+        let (disk, clock) = (FaultyDisk::new(0), Arc::new(ManualClock::new(START)));
+        let db = Db::open(options(&disk, &clock)).unwrap();
+        let space = db
+            .create_keyspace("data", KeyspaceOptions::default())
+            .unwrap();
+        for second in 1..60_u64 {
+            let deadline = START + 1000 * second;
+            let key = second.to_be_bytes();
+            let put = space.put_expiring(&key, b"value", deadline, Durability::Synced);
+            put.unwrap();
+        }
+        space.put(b"other", b"", Durability::Synced).unwrap();
+        if in_a_table {
+            db.flush().unwrap();
+        }
+        work(&db);
+        space.get(b"other").unwrap(); // opens the table
+        let before = disk.operations();
+        assert!(space.get(b"other").unwrap().is_some());
+        assert_eq!(work(&db), 0, "nobody has met a value that expires");
+        assert_eq!(disk.operations(), before);
+        let mut noted = 0;
+        for second in 1..60_u64 {
+            let next = second.to_be_bytes();
+            assert!(space.get(&next).unwrap().is_some());
+            noted += work(&db); // as idle threads do, once a second
+            clock.advance(Duration::from_secs(1));
+            let before = disk.operations();
+            assert!(space.get_with(&next, &memory).unwrap().is_none());
+            assert_eq!(disk.operations(), before);
+            if second % 7 == 0 {
+                let (left, back) = (after_a_crash(&disk), Arc::new(ManualClock::new(START)));
+                let db = Db::open(options(&left, &back)).unwrap();
+                let space = db.keyspace("data").unwrap();
+                assert!(space.get(&next).unwrap().is_none(), "it came back");
+            }
+        }
+        assert!((12..40).contains(&noted), "{noted}: not at every look");
+    }
 }

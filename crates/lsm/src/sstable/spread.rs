@@ -55,6 +55,15 @@ impl Spread {
         }
     }
 
+    /// Whether anything may have its deadline behind `after`, up to `until`. Where nothing is known it may.
+    pub(crate) fn may_expire_within(&self, after: UnixMillis, until: UnixMillis) -> bool {
+        let at = self.0.partition_point(|one| one.deadline <= after);
+        let starts = at
+            .checked_sub(1)
+            .map_or(0, |before| self.0[before].deadline);
+        self.is_empty() || (at < self.0.len() && starts < until)
+    }
+
     /// Bytes of which it is certain that their deadline lies before `now`.
     pub(crate) fn expired_len(&self, now: UnixMillis) -> u64 {
         let expired = self.0.iter().take_while(|one| one.deadline < now);
@@ -87,6 +96,14 @@ mod tests {
             spread.add(MADE + HOUR + entry, 100, MADE);
         }
         spread.add(u64::MAX, 10_000, MADE);
+        assert!(spread.may_expire_within(MADE + HOUR, MADE + HOUR + 1));
+        let rest = MADE + HOUR + 899;
+        assert!(spread.may_expire_within(rest - 1, rest));
+        assert!(
+            spread.may_expire_within(rest, rest + 1),
+            "before the far one it may"
+        );
+        assert!(!spread.may_expire_within(u64::MAX, u64::MAX));
         assert_eq!(spread.expired_len(MADE + HOUR), 0);
         assert_eq!(spread.expired_len(MADE + HOUR + 900), 90_000);
         assert_eq!(

@@ -232,12 +232,15 @@ impl World {
 
     /// Notes what was done in the middle of a job.
     fn note_interlude(&mut self) -> Kept {
-        let done = self.interlude.end();
-        if !done.is_empty() {
-            // What was queued before was written before.
-            self.poll()?;
-        }
-        for done in done {
+        let mut queue_is_written = false;
+        for done in self.interlude.end() {
+            // What was queued before is written before the first write, and is the first job: a snapshot
+            // taken earlier does not show it.
+            let writes = matches!(done, Done::Wrote(..) | Done::Ran(..));
+            if writes && !queue_is_written {
+                queue_is_written = true;
+                self.poll()?;
+            }
             match done {
                 Done::Wrote(write, told) => {
                     self.say(format!(
