@@ -23,6 +23,11 @@ impl Store {
             .budget
             .usage()
             .map(|(consumer, bytes)| (consumer.name(), bytes));
+        // Each lock is let go before the next is taken: a guard inside of the literal below would live to its
+        // end, and others take these locks in another order.
+        let log_segments = self.manifest().state().logs.len();
+        let log_disk_bytes = lock(&self.segments).bytes();
+        let damaged_tables = self.jobs.damaged_tables();
         let memory = reserved
             .into_iter()
             .chain([("cache", cache.used)])
@@ -40,8 +45,8 @@ impl Store {
             cache_misses: cache.misses,
             open_tables: self.tables.open_count(),
             open_tables_max: self.tables.open_max(),
-            log_segments: self.manifest().state().logs.len(),
-            log_disk_bytes: lock(&self.segments).bytes(),
+            log_segments,
+            log_disk_bytes,
             log_bytes: log.bytes_written,
             log_padding_bytes: log.padding_bytes,
             log_syncs: log.syncs,
@@ -56,7 +61,7 @@ impl Store {
             compaction_read_bytes: counters.compaction_read_bytes.get(),
             compaction_written_bytes: counters.compaction_written_bytes.get(),
             job_failures: counters.job_failures.get(),
-            damaged_tables: self.jobs.damaged_tables(),
+            damaged_tables,
             disk_full: self.space.is_short(),
             disk_available: self.disk.available_space(&self.options.path).ok(),
             snapshots: self.snapshots.seqs().len(),
