@@ -7,6 +7,7 @@
 
 mod attack_test;
 mod binary;
+mod browser_test;
 mod consensus;
 mod count;
 mod engine;
@@ -58,6 +59,8 @@ enum Chore {
     KillTest(kill_test::Arguments),
     /// Ask for much and take nothing, announce much and send nothing: memory, and what others notice.
     AttackTest(attack_test::Arguments),
+    /// Let a real browser show a page whose name suddenly means this machine.
+    BrowserTest(browser_test::Arguments),
     /// Fill small file systems until nothing more is taken, empty them by deletes, again and again.
     FullDiskTest(full_disk_test::Arguments),
     /// Kill a server with gigabytes in its store in the middle of writing, and time its starts.
@@ -92,6 +95,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Consensus(arguments) => consensus::run(&root(), &arguments),
         Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
         Chore::AttackTest(arguments) => attack_test::run(&root(), &arguments),
+        Chore::BrowserTest(arguments) => browser_test::run(&root(), &arguments),
         Chore::FullDiskTest(arguments) => full_disk_test::run(&root(), &arguments),
         Chore::StartTest(arguments) => start_test::run(&root(), &arguments),
         Chore::Count(arguments) => count::run(&root(), &arguments),
