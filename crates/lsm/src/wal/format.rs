@@ -30,7 +30,7 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 use ringwood_env::disk::DIRECT_ALIGNMENT;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::files::FileNumber;
 use crate::key::SeqNo;
@@ -271,10 +271,15 @@ pub(crate) fn checksum(salt: u32, bytes: &[u8]) -> u32 {
     u32::try_from(digest.finalize()).expect("a 32-bit checksum")
 }
 
-/// A hash of a payload that has nothing to do with its checksum; never 0.
+/// In the place of a hash: the frame is of before there was one.
+pub(crate) const NO_HASH: u32 = 0;
+
+/// A hash of a payload that has nothing to do with its checksum; never 0. Seeded with the salt: a checksum
+/// changes by the same for the same change whatever it begins with, so who stores values can choose some that
+/// a torn write leaves a right checksum.
 #[allow(clippy::cast_possible_truncation)] // the lower half is what is kept
-pub(crate) fn payload_hash(payload: &[u8]) -> u32 {
-    (xxh3_64(payload) as u32).max(1)
+pub(crate) fn payload_hash(salt: u32, payload: &[u8]) -> u32 {
+    (xxh3_64_with_seed(payload, salt.into()) as u32).max(1)
 }
 
 /// Lengths and offsets inside a segment, which has at most 1 GiB.

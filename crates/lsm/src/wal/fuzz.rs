@@ -91,7 +91,7 @@ fn give_checksums(bytes: &mut [u8], offset: u64) -> Option<u64> {
     let payload_len = to_usize(field(24)).min(rest.len());
     let header = FrameHeader {
         payload_checksum: checksum(SALT, &rest[..payload_len]),
-        payload_hash: payload_hash(&rest[..payload_len]),
+        payload_hash: payload_hash(SALT, &rest[..payload_len]),
         payload_len: u32::try_from(payload_len).expect("at most 65535"),
         log: LOG,
         first_seq: SeqNo::new(field(16)),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use ringwood_env::{Disk, DiskFile, OpenMode};
 
 use super::format::{
-    self, FIRST_FRAME, FRAME_ALIGNMENT, FRAME_HEADER_LEN, FrameHeader, PAGE_LEN, SegmentHeader,
-    SegmentHeaderFault, checksum, payload_hash, to_usize,
+    self, FIRST_FRAME, FRAME_ALIGNMENT, FRAME_HEADER_LEN, FrameHeader, NO_HASH, PAGE_LEN,
+    SegmentHeader, SegmentHeaderFault, checksum, payload_hash, to_usize,
 };
 use super::mend::{self, MendedHeader};
 use crate::error::{Corruption, CorruptionKind, Error, Result};
@@ -152,7 +152,11 @@ impl<'a> SegmentReader<'a> {
         };
         let is_whole = self.load_frame(offset, &header)? && {
             let payload = &self.loaded_frame(offset, &header)[FRAME_HEADER_LEN..];
-            checksum(self.header.salt, payload) == header.payload_checksum
+            let salt = self.header.salt;
+            let is_hash_right = || {
+                header.payload_hash == NO_HASH || header.payload_hash == payload_hash(salt, payload)
+            };
+            checksum(salt, payload) == header.payload_checksum && is_hash_right()
         };
         Ok(is_whole.then_some(header))
     }
@@ -200,7 +204,7 @@ impl<'a> SegmentReader<'a> {
             }
             let payload = &self.loaded_frame(offset, &header)[FRAME_HEADER_LEN..];
             if checksum(salt, payload) == header.payload_checksum
-                && payload_hash(payload) == header.payload_hash
+                && payload_hash(salt, payload) == header.payload_hash
             {
                 let start = to_usize(offset - self.window_start);
                 self.window[start..][..FRAME_HEADER_LEN].copy_from_slice(&bytes);

@@ -241,7 +241,7 @@ impl LogWriter {
     fn header_of(&self, frame: &Frame, durability: Durability, end: bool) -> FrameHeader {
         FrameHeader {
             payload_checksum: checksum(self.segment.header.salt, frame.payload()),
-            payload_hash: payload_hash(frame.payload()),
+            payload_hash: payload_hash(self.segment.header.salt, frame.payload()),
             payload_len: u32::try_from(frame.payload_len()).expect("at most a segment's length"),
             log: self.segment.number(),
             first_seq: self.next_seq,
