@@ -95,7 +95,7 @@ impl Store {
         }
         // What runs takes room that is still free; and deletes need log and flushes, also where inputs stay
         // on the disk for the sake of a checkpoint or a reader.
-        let room = is_short.then(|| {
+        let room = self.space.is_tight().then(|| {
             let running = marks.compacting.values().flat_map(InProgress::plans);
             let running: u64 = running.map(CompactionPlan::expected_len).sum();
             let for_deletes = self.in_memory_len() + self.share.kept_for_deletes();
@@ -106,8 +106,8 @@ impl Store {
             let view = keyspace.view();
             let picker = self.picker(keyspace, &view.version, running);
             let plan = match room {
-                Some(room) => picker.pick_within(room),
-                None if self.space.is_tight() => picker.without_rest().pick(),
+                Some(room) if is_short || self.pressure.must_stop() => picker.pick_within(room),
+                Some(room) => picker.without_rest().within(room).pick(),
                 None => picker.pick(),
             }?;
             Some(self.compaction_job(keyspace, plan, running))

@@ -84,17 +84,23 @@ impl<'a> Picker<'a> {
         Self { rest_ms: 0, ..self }
     }
 
+    /// What comes of a compaction fits into `room` bytes.
+    pub(crate) fn within(self, room: u64) -> Self {
+        let room = Some(room);
+        Self { room, ..self }
+    }
+
     /// The next compaction that ends in more room, and that can be carried out in `room` bytes: on a
     /// disk that is full. Deletes go down at once, and then all that lies above the lowest level, where it
     /// may hide something. To be asked again as [`pick`](Self::pick) is.
-    pub(crate) fn pick_within(mut self, room: u64) -> Option<CompactionPlan> {
-        self.room = Some(room);
+    pub(crate) fn pick_within(self, room: u64) -> Option<CompactionPlan> {
+        let this = self.within(room);
         let removes = |table: &Table| table.deletes > 0 || table.range_deletes > 0;
-        self.pick_where(CompactionKind::Tombstones, |level, table| {
-            (level < BOTTOM && removes(table)) || self.deletes_weigh(level, table)
+        this.pick_where(CompactionKind::Tombstones, |level, table| {
+            (level < BOTTOM && removes(table)) || this.deletes_weigh(level, table)
         })
-        .or_else(|| self.pick_where(CompactionKind::Expired, |l, t| self.has_expired(l, t)))
-        .or_else(|| self.pick_where(CompactionKind::Leveled, |level, _| level < BOTTOM))
+        .or_else(|| this.pick_where(CompactionKind::Expired, |l, t| this.has_expired(l, t)))
+        .or_else(|| this.pick_where(CompactionKind::Leveled, |level, _| level < BOTTOM))
     }
 
     fn pick_by_size(&self) -> Option<CompactionPlan> {
