@@ -144,7 +144,7 @@ impl Put {
     /// Sets it; acknowledged on return.
     ///
     /// # Errors
-    /// [`ClientError`], or when the value cannot be read.
+    /// [`ClientError`](crate::client::ClientError), or when the value cannot be read.
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
         let value = self.read_value()?;
         let options = PutOptions {
@@ -213,7 +213,7 @@ impl Get {
     /// Prints it, or writes it to a file.
     ///
     /// # Errors
-    /// [`ClientError`], or when it cannot be written.
+    /// [`ClientError`](crate::client::ClientError), or when it cannot be written.
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
         let value = client.get(self.key.as_bytes())?;
         if let Some(path) = &self.file {
@@ -260,7 +260,7 @@ impl Delete {
     /// Removes them, one after the other.
     ///
     /// # Errors
-    /// [`ClientError`]; the keys before the one that failed are removed.
+    /// [`ClientError`](crate::client::ClientError); the keys before the one that failed are removed.
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
         for key in &self.keys {
             client.delete(key.as_bytes())?;
@@ -283,7 +283,7 @@ impl Scan {
     /// Prints page after page.
     ///
     /// # Errors
-    /// [`ClientError`]; what was printed before is in order and complete up to there.
+    /// [`ClientError`](crate::client::ClientError); what was printed before is in order and complete up to there.
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
         let bytes = |text: Option<String>| text.map(String::into_bytes);
         let mut range = Range {
