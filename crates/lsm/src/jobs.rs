@@ -38,6 +38,7 @@ pub(crate) enum Work {
     Compact(Arc<OpenKeyspace>, CompactionPlan),
     /// Delete tables that nobody reads any more.
     RemoveTables,
+    /// Note ahead of need what will have expired.
     NoteTime,
 }
 

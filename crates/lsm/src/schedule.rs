@@ -106,7 +106,9 @@ impl Store {
             let view = keyspace.view();
             let picker = self.picker(keyspace, &view.version, running);
             let plan = match room {
-                Some(room) if is_short || self.pressure.must_stop() => picker.pick_within(room),
+                Some(room) if is_short || self.pressure.must_stop() => {
+                    picker.within(room).pick_for_room()
+                }
                 Some(room) => picker.without_rest().within(room).pick(),
                 None => picker.pick(),
             }?;

@@ -11,8 +11,9 @@
 //! - `space-2`: while they are refused, nothing is kept for speed, what is in memory is written out so that
 //!   its log can go, and compactions are those that end in room, however little it is. One that did not
 //!   fit although it should have gives way to others.
-//! - `space-3`: where room is tight, what comes of a compaction fits; compactions leave room for deletes to be logged and written out, and where even that is
-//!   taken (by others on the disk) a delete is refused: it never waits for ever.
+//! - `space-3`: where room is tight, what comes of a compaction fits, and leaves room for deletes to be
+//!   logged and written out. Where even that is taken (by others on the disk) a delete is refused: it
+//!   never waits for ever.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

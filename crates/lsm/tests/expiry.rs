@@ -8,22 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringwood_env::{FaultyDisk, ManualClock};
-use ringwood_lsm::{
-    Batch, Db, Durability, KeyspaceOptions, Options, ReadOptions, ReadTier, verify,
-};
-use store_kit::after_a_crash;
+use ringwood_lsm::{Batch, Db, Durability, KeyspaceOptions, ReadOptions, ReadTier, verify};
+use store_kit::{after_a_crash, options_by as options};
 
 const START: u64 = 1_700_000_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
 const HOUR_MS: u64 = 3_600_000;
 const HUNDRED_YEARS_MS: u64 = 100 * 365 * 24 * HOUR_MS;
-
-fn options(disk: &FaultyDisk, clock: &Arc<ManualClock>) -> Options {
-    Options {
-        clock: Arc::clone(clock) as _,
-        ..store_kit::options(disk)
-    }
-}
 
 /// Runs all jobs there are, and says how many.
 fn work(db: &Db) -> usize {

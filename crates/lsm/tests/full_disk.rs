@@ -116,6 +116,19 @@ impl Store {
         panic!("writes are stopped for good");
     }
 
+    /// Stores the next value, and does no more of the work in the background than it must wait for.
+    fn put_unmerged(&mut self) {
+        let (key, value) = (Self::key(self.next), self.value(self.next));
+        while let Err(error) = self.data().put(&key, &value, Durability::Synced) {
+            assert!(matches!(error, ringwood_lsm::Error::Stalled), "{error}");
+            let job = self.db().next_job().unwrap();
+            assert!(!format!("{job:?}").contains("compact"), "{job:?}");
+            self.db().run(job).unwrap();
+        }
+        self.stored.insert(self.next);
+        self.next += 1;
+    }
+
     /// Until nothing is taken, not even some time later: what was deleted before is gone by then.
     fn fill(&mut self) -> usize {
         let before = self.stored.len();
@@ -227,6 +240,30 @@ fn space_2_values_that_were_overwritten_end_in_room() {
     }
     store.next = 400;
     store.stored = stored;
+    store.check();
+}
+
+/// The disk is not full, and what has piled up in L0 is more than it has room for.
+#[test]
+fn space_3_compactions_fit_where_room_is_tight() {
+    let mut store = Store::new(160 * MIB, 50_000);
+    let l0_len = |store: &Store| store.db().statistics().keyspaces[0].levels[0].bytes;
+    while l0_len(&store) < 40 * MIB {
+        store.put_unmerged();
+    }
+    let used: usize = (store.disk.paths().iter())
+        .map(|path| store.disk.read_file(path).unwrap().len())
+        .sum();
+    store.disk.set_capacity(Some(used as u64 + 36 * MIB));
+    // The disk is looked at when the log grows.
+    for _ in 0..120 {
+        store.put_unmerged();
+    }
+    assert!(!store.db().is_disk_full());
+    while let Some(job) = store.db().next_job() {
+        store.db().run(job).unwrap();
+    }
+    assert!(l0_len(&store) < 20 * MIB, "nothing was merged");
     store.check();
 }
 

@@ -10,21 +10,14 @@ use std::time::Duration;
 use ringwood_env::faulty::{Class, Failure, Fault};
 use ringwood_env::{FaultPlan, FaultyDisk, ManualClock};
 use ringwood_lsm::{
-    Db, Durability, Error, Keyspace, KeyspaceOptions, Options, ReadOptions, reset_clock, verify,
+    Db, Durability, Error, Keyspace, KeyspaceOptions, ReadOptions, reset_clock, verify,
 };
-use store_kit::after_a_crash;
+use store_kit::{after_a_crash, options_by as options};
 
 const START: u64 = 1_700_000_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
 const HOUR_MS: u64 = 3_600_000;
 const TEN_YEARS_MS: u64 = 10 * 365 * 24 * HOUR_MS;
-
-fn options(disk: &FaultyDisk, clock: &Arc<ManualClock>) -> Options {
-    Options {
-        clock: Arc::clone(clock) as _,
-        ..store_kit::options(disk)
-    }
-}
 
 fn keyspace(db: &Db) -> Keyspace {
     db.keyspace("data")

@@ -15,10 +15,9 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use ureq::Agent;
 
-use crate::binary;
 use crate::server::Server;
+use crate::{binary, http};
 
 /// What it does, and notes in its document.
 const PAGE: &str = r#"<html><body><p id="answers">nothing</p><script>
@@ -58,11 +57,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let binary = binary::build(root, &arguments.profile)?;
     let directory = tempfile::tempdir()?;
     let server = Server::start(&binary, directory.path())?;
-    let agent: Agent = Agent::config_builder()
-        .proxy(None)
-        .http_status_as_error(false)
-        .build()
-        .into();
+    let agent = http::agent();
     let url = |path: &str| format!("{}{path}", server.url());
     agent.put(url("/kv/secret")).send("of the house")?;
     agent

@@ -16,8 +16,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use ureq::Agent;
 
-use crate::binary;
 use crate::server::Server;
+use crate::{binary, http};
 
 /// Set for the run inside of the namespace.
 const INSIDE: &str = "FULL_DISK_TEST_INSIDE";
@@ -213,13 +213,8 @@ struct Client {
 
 impl Client {
     fn new(url: &str, value_len: usize) -> Self {
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_global(Some(Duration::from_secs(60)))
-            .build();
         Self {
-            agent: agent.into(),
+            agent: http::agent(),
             url: url.to_owned(),
             value_len,
             next: 0,

@@ -12,6 +12,7 @@ mod consensus;
 mod count;
 mod engine;
 mod full_disk_test;
+mod http;
 mod idle_test;
 mod kill_test;
 mod load;

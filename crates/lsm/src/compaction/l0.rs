@@ -50,6 +50,7 @@ impl<'a> Picker<'a> {
         self.take_along(
             &mut taken,
             rewritten.map_or(span, |below| below.union(span)),
+            below.iter().map(|table| table.len).sum(),
         );
         let inputs = vec![(0, cloned(&taken)), (base, cloned(&below))];
         self.admitted(kind, inputs, base)
@@ -70,9 +71,11 @@ impl<'a> Picker<'a> {
         free.then_some(taken)
     }
 
-    /// Adds tables of L0 that fit into the range which is rewritten anyway.
-    fn take_along(&self, taken: &mut Vec<&'a Arc<Table>>, rewritten: Span<'_>) {
+    /// Adds tables of L0 that fit into the range which is rewritten anyway, where `below_len` bytes lie below,
+    /// and into the room there is.
+    fn take_along(&self, taken: &mut Vec<&'a Arc<Table>>, rewritten: Span<'_>, below_len: u64) {
         let sublevels = self.version.sublevels();
+        let mut len = below_len + taken.iter().map(|table| table.len).sum::<u64>();
         for (i, run) in sublevels.iter().enumerate() {
             for table in run.overlapping(rewritten.start, rewritten.end) {
                 let span = Span::of(table);
@@ -81,10 +84,12 @@ impl<'a> Picker<'a> {
                     .iter()
                     .flat_map(|run| run.overlapping(span.start, span.end));
                 if span.is_within(rewritten)
+                    && self.room.is_none_or(|room| len + table.len <= room)
                     && !self.running.is_busy(table)
                     && !is_taken(table)
                     && older.all(is_taken)
                 {
+                    len += table.len;
                     taken.push(table);
                 }
             }

@@ -42,7 +42,7 @@ pub(crate) struct Picker<'a> {
     oldest_snapshot: SeqNo,
     pub(super) shape: Shape,
     /// Bytes that what comes of a compaction may take. `None`: there is room for all.
-    room: Option<u64>,
+    pub(super) room: Option<u64>,
     /// Before a table's deletes are driven down by themselves it rests this long.
     rest_ms: u64,
 }
@@ -90,17 +90,16 @@ impl<'a> Picker<'a> {
         Self { room, ..self }
     }
 
-    /// The next compaction that ends in more room, and that can be carried out in `room` bytes: on a
-    /// disk that is full. Deletes go down at once, and then all that lies above the lowest level, where it
-    /// may hide something. To be asked again as [`pick`](Self::pick) is.
-    pub(crate) fn pick_within(self, room: u64) -> Option<CompactionPlan> {
-        let this = self.within(room);
+    /// The next compaction that ends in more room: on a disk that is full. Deletes go down at once, and then
+    /// all that lies above the lowest level, where it may hide something. To be asked again as
+    /// [`pick`](Self::pick) is.
+    pub(crate) fn pick_for_room(&self) -> Option<CompactionPlan> {
         let removes = |table: &Table| table.deletes > 0 || table.range_deletes > 0;
-        this.pick_where(CompactionKind::Tombstones, |level, table| {
-            (level < BOTTOM && removes(table)) || this.deletes_weigh(level, table)
+        self.pick_where(CompactionKind::Tombstones, |level, table| {
+            (level < BOTTOM && removes(table)) || self.deletes_weigh(level, table)
         })
-        .or_else(|| this.pick_where(CompactionKind::Expired, |l, t| this.has_expired(l, t)))
-        .or_else(|| this.pick_where(CompactionKind::Leveled, |level, _| level < BOTTOM))
+        .or_else(|| self.pick_where(CompactionKind::Expired, |l, t| self.has_expired(l, t)))
+        .or_else(|| self.pick_where(CompactionKind::Leveled, |level, _| level < BOTTOM))
     }
 
     fn pick_by_size(&self) -> Option<CompactionPlan> {

@@ -149,7 +149,6 @@ impl Store {
     /// INVARIANT space-2: gives up what is kept for speed, and has all that is in memory written out, so
     /// that the log can go.
     pub(crate) fn make_room(&self) -> Result<()> {
-        self.discard_logs(lock(&self.segments).give_back());
         {
             let token = self.commit.take_token().ok_or(Error::Closed)?;
             self.check_writable()?;

@@ -42,6 +42,14 @@ pub fn options(disk: &FaultyDisk) -> Options {
     }
 }
 
+/// With a clock that the test sets.
+pub fn options_by(disk: &FaultyDisk, clock: &Arc<ManualClock>) -> Options {
+    Options {
+        clock: Arc::clone(clock) as _,
+        ..options(disk)
+    }
+}
+
 /// What is there after the power failed, and only durable things are left.
 pub fn after_a_crash(disk: &FaultyDisk) -> FaultyDisk {
     let left = disk.image(0);

@@ -3,7 +3,6 @@
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,6 +11,7 @@ use sha2::{Digest, Sha256};
 use ureq::Agent;
 
 use super::files::{ByKey, PREFIX};
+use crate::http;
 
 /// Threads that work at once.
 pub(crate) const CLIENTS: usize = 8;
@@ -26,13 +26,8 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(url: &str) -> Self {
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_global(Some(Duration::from_secs(60)))
-            .build();
         Self {
-            agent: agent.into(),
+            agent: http::agent(),
             url: url.to_owned(),
         }
     }

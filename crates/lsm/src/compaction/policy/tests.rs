@@ -584,7 +584,7 @@ fn on_a_full_disk_deletes_end_in_room_within_the_room_there_is() {
         }
         let len = |tree: &Tree| (0..LEVELS).map(|l| tree.version.level_len(l)).sum::<u64>();
         let capacity = len(&tree) * 8 / 7;
-        while let Some(plan) = tree.picker().pick_within(capacity - len(&tree)) {
+        while let Some(plan) = tree.picker().within(capacity - len(&tree)).pick_for_room() {
             let before = tree.written;
             let occupied = len(&tree);
             tree.begin_plan(plan);
