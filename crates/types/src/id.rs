@@ -81,6 +81,21 @@ impl Epoch {
     pub const fn get(self) -> u64 {
         self.0
     }
+
+    /// The one after it.
+    ///
+    /// # Panics
+    /// After 2^64 changes.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// A member of a cluster. Never used again after the member is removed.
@@ -104,5 +119,29 @@ impl NodeId {
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+/// One cluster, drawn when it is made: what nodes and messages of another one are told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(u128);
+
+impl ClusterId {
+    /// The cluster numbered `n`.
+    #[must_use]
+    pub const fn new(n: u128) -> Self {
+        Self(n)
+    }
+
+    /// As a number.
+    #[must_use]
+    pub const fn get(self) -> u128 {
+        self.0
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
     }
 }

@@ -3,7 +3,7 @@
 //! Read in this order: [`id`] names things; [`ring`] says which partition a key belongs to;
 //! [`dot`] and [`version`] say which write is meant and what it replaces; [`hlc`] is the time that
 //! last-write-wins compares; [`record`] is how a value lies in the store; [`context`] is how a
-//! version travels through a client and back.
+//! version travels through a client and back; [`bytes`] is what all that is encoded, is encoded with.
 //!
 //! Nothing here does I/O, reads a clock or draws a random number; everything that parses bytes is
 //! total: any input gives a value or an error.
@@ -13,7 +13,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-mod bytes;
+pub mod bytes;
 pub mod context;
 pub mod dot;
 pub mod hlc;
@@ -26,7 +26,7 @@ pub use bytes::hexadecimal;
 pub use context::{ContextError, ContextToken};
 pub use dot::{Dot, Incarnation};
 pub use hlc::{Hlc, HybridClock, SkewTooLarge};
-pub use id::{Epoch, NamespaceId, NodeId, PartitionId};
+pub use id::{ClusterId, Epoch, NamespaceId, NodeId, PartitionId};
 pub use record::{Record, RecordError, RecordHead};
 pub use ring::{PartitionCount, Ring, Routing};
 pub use version::{Version, VersionVector};
