@@ -65,6 +65,24 @@ impl<'a> Reader<'a> {
         self.array().map(u128::from_le_bytes)
     }
 
+    /// A number that takes the fewer bytes the smaller it is: seven bits in each, lowest first, bit 7
+    /// set on all but the last. It has one encoding.
+    pub fn varint(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if bits << shift >> shift != bits {
+                return None; // beyond 64 bits
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return (byte != 0 || shift == 0).then_some(number);
+            }
+        }
+        None
+    }
+
     /// A byte that is 0 or 1.
     pub fn bool(&mut self) -> Option<bool> {
         match self.u8()? {
@@ -137,6 +155,16 @@ impl Writer {
     /// Sixteen bytes.
     pub fn u128(&mut self, number: u128) {
         self.put(&number.to_le_bytes());
+    }
+
+    /// A number that takes the fewer bytes the smaller it is.
+    #[allow(clippy::cast_possible_truncation)] // seven bits of it
+    pub fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.u8(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.u8(number as u8);
     }
 
     /// A byte that is 0 or 1.
@@ -254,6 +282,37 @@ mod tests {
             prop_assert_eq!(reader.str(), Some(&text[..]));
             prop_assert!(reader.is_empty());
         }
+
+        #[test]
+        fn a_varint_is_read_back(number: u64, shift in 0..64u32) {
+            let mut writer = Writer::new();
+            writer.varint(number >> shift);
+            let written = writer.into_vec();
+            prop_assert_eq!(Reader(&written).varint(), Some(number >> shift));
+            prop_assert_eq!(Reader(&written[1..]).varint().is_none(), written.len() == 1);
+            prop_assert_eq!(Reader(&written[..written.len() - 1]).varint(), None);
+        }
+
+        #[test]
+        fn a_varint_has_one_encoding(bytes in prop::collection::vec(any::<u8>(), 0..12)) {
+            let mut reader = Reader(&bytes);
+            if let Some(number) = reader.varint() {
+                let mut writer = Writer::new();
+                writer.varint(number);
+                prop_assert_eq!(writer.into_vec(), &bytes[..bytes.len() - reader.0.len()]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_varint_ends_with_the_largest_number() {
+        let mut largest = [0xff; 10];
+        largest[9] = 1;
+        assert_eq!(Reader(&largest).varint(), Some(u64::MAX));
+        largest[9] = 3;
+        assert_eq!(Reader(&largest).varint(), None);
+        assert_eq!(Reader(&[0x80, 0]).varint(), None);
+        assert_eq!(Reader(&[0xff; 11]).varint(), None);
     }
 
     #[test]

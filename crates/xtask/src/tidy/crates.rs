@@ -13,7 +13,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ringwood-types", &[]),
     ("ringwood-env", &[]),
     ("ringwood-lsm", &["ringwood-env"]),
-    ("ringwood-protocol", &["ringwood-types"]),
+    ("ringwood-wire", &["ringwood-types"]),
+    ("ringwood-protocol", &["ringwood-wire", "ringwood-types"]),
     (
         "ringwood-node",
         &["ringwood-lsm", "ringwood-env", "ringwood-types"],
