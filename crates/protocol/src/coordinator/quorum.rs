@@ -85,7 +85,7 @@ impl fmt::Display for Impossible {
 impl core::error::Error for Impossible {}
 
 /// What a write needs (rules 5 and 17).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WriteQuorum {
     /// Durable, of the replicas before a move.
     old: usize,
@@ -133,6 +133,12 @@ impl WriteQuorum {
         } else {
             self.new
         }
+    }
+
+    /// How many of the read set must hold it.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.held
     }
 
     /// Whether these copies are enough, in both sets.

@@ -271,6 +271,16 @@ pub struct Nodes {
 }
 
 impl Nodes {
+    /// The first of `nodes`, as many as there is room for.
+    #[must_use]
+    pub fn of(nodes: &[NodeId]) -> Self {
+        let mut few = Self::default();
+        for &node in nodes.iter().take(REPLICAS_MAX) {
+            few.push(node);
+        }
+        few
+    }
+
     /// As a slice.
     #[must_use]
     pub fn as_slice(&self) -> &[NodeId] {
@@ -334,6 +344,11 @@ impl Members {
     /// Adds the one at `place`.
     pub const fn insert(&mut self, place: usize) {
         self.0 |= 1 << place;
+    }
+
+    /// Takes out the one at `place`.
+    pub const fn remove(&mut self, place: usize) {
+        self.0 &= !(1 << place);
     }
 
     /// Whether there are none.
