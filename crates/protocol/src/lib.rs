@@ -16,5 +16,6 @@ pub mod consensus;
 pub mod coordinator;
 mod random;
 pub mod time;
+pub mod topology;
 
 pub use time::Time;
