@@ -12,8 +12,11 @@ use std::sync::Arc;
 use ringwood_env::faulty::FaultyDisk;
 use ringwood_lsm::{Batch, Compression, Db, Durability, KeyspaceOptions, Options};
 use ringwood_types::{
-    Dot, Hlc, Incarnation, NamespaceId, PartitionId, Record, Version, VersionVector, context,
+    ClusterId, Dot, Hlc, Incarnation, NamespaceId, NodeId, PartitionId, Record, Version,
+    VersionVector, context,
 };
+use ringwood_wire::handshake::{Challenge, Handshake, Identity, Local, Secret};
+use ringwood_wire::{Kind, Versions};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -61,6 +64,7 @@ fn main() -> Result<()> {
     texts(&corpus, "http_body", BODIES)?;
     texts(&corpus, "http_connection", CONVERSATIONS)?;
     small_values(&corpus)?;
+    peers(&corpus)?;
     let disk = FaultyDisk::new(1);
     fill_store(&disk)?;
     for name in disk.paths() {
@@ -154,6 +158,30 @@ fn manifest_payloads(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Batches, records and tokens.
+/// What nodes say to each other.
+fn peers(corpus: &Path) -> Result<()> {
+    // Less the length of the chunks, which the target takes from the end of its input.
+    let mut stream = Vec::new();
+    for kind in Kind::ALL {
+        kind.frame(kind.to_string().into_bytes()).write(&mut stream);
+    }
+    seed(corpus, "peer_frames", "each kind", &stream)?;
+    let identity = Identity {
+        cluster: Some(ClusterId::new(1)),
+        node: Some(NodeId::new(2)),
+        name: "n2".to_owned(),
+        generation: 1,
+    };
+    let (versions, secret) = (Versions::OURS, Secret::new(&[7; 32]).ok());
+    let local = Local {
+        identity,
+        versions,
+        secret,
+    };
+    let (_, hello) = Handshake::dial(local, None, Challenge([2; 32]));
+    seed(corpus, "peer_handshake", "hello", &hello.payload())
+}
+
 fn small_values(corpus: &Path) -> Result<()> {
     let version = Version {
         time: Hlc::from_bits(3),
