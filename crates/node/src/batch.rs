@@ -15,14 +15,13 @@ use ringwood_env::UnixMillis;
 use ringwood_lsm::{Durability, Error, ReadTier, Ticket};
 use ringwood_types::{PartitionId, Record, RecordHead, Version};
 
-use crate::entry::Entry;
 use crate::error::NodeError;
 use crate::limits::check_key;
 use crate::namespace::Namespace;
 use crate::node::Shared;
-use crate::partition_store::{Change, Write};
 use crate::persisting::{Answer, BatchReply, DurableReply, Persisting};
 use crate::request::{BatchItem, KeyReply, Reply};
+use crate::store::{Change, Entry, Write, Written};
 
 type ItemResult = Result<KeyReply, NodeError>;
 
@@ -215,7 +214,7 @@ impl<'a> Plan<'a> {
             .store
             .submit(namespace, &self.writes, durability, now)
         {
-            Ok((ticket, replies)) => self.persist(shared, namespace, ticket, replies),
+            Ok((ticket, written)) => self.persist(shared, namespace, ticket, &written),
             Err(
                 error @ (NodeError::NoSuchNamespace { .. } | NodeError::NamespaceInDoubt { .. }),
             ) => Answer::Now(Err(error)),
@@ -234,7 +233,7 @@ impl<'a> Plan<'a> {
         shared: &Arc<Shared>,
         namespace: &Namespace,
         ticket: Ticket,
-        replies: Vec<KeyReply>,
+        written: &[Written],
     ) -> Answer {
         let dependents = self.dependents();
         for &(item, write) in &self.echoes {
@@ -244,12 +243,12 @@ impl<'a> Plan<'a> {
                 Change::Delete => 0,
             };
             self.results[item] = Some(match take_room(&mut self.room, len) {
-                true => echo(namespace, write_of, &replies[write]),
+                true => echo(namespace, write_of, &written[write]),
                 false => Err(NodeError::Unprocessed),
             });
         }
-        for (&item, reply) in self.write_items.iter().zip(replies) {
-            self.results[item] = Some(Ok(reply));
+        for (&item, written) in self.write_items.iter().zip(written) {
+            self.results[item] = Some(Ok(KeyReply::of_write(namespace, written)));
         }
         let reply = BatchReply {
             results: complete(self.results),
@@ -312,15 +311,15 @@ fn complete(results: Vec<Option<ItemResult>>) -> Vec<ItemResult> {
 }
 
 /// What a get finds behind a write.
-fn echo(namespace: &Namespace, write: &Write<'_>, reply: &KeyReply) -> ItemResult {
+fn echo(namespace: &Namespace, write: &Write<'_>, written: &Written) -> ItemResult {
     let (
         Change::Put {
             value,
             content_type,
             deadline,
         },
-        KeyReply::Stored { version, .. },
-    ) = (&write.change, reply)
+        Written::Put { version, .. },
+    ) = (&write.change, written)
     else {
         return Ok(KeyReply::Missing);
     };

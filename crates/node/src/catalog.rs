@@ -27,9 +27,8 @@ use ringwood_types::NamespaceId;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{NodeError, OpenError};
-use crate::namespace::Namespace;
-use crate::partition_store::PartitionStore;
-use crate::policy::{Policy, PolicyChange};
+use crate::namespace::{Namespace, Policy, PolicyChange};
+use crate::store::PartitionStore;
 
 /// The namespace that is there from the start.
 pub const DEFAULT_NAMESPACE: &str = "default";

@@ -6,11 +6,10 @@ use ringwood_types::{Record, context};
 
 use crate::error::NodeError;
 use crate::limits::check_key;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, Policy, TTL_SECONDS_MAX};
 use crate::node::Shared;
-use crate::partition_store::{Change, Write};
-use crate::policy::{Policy, TTL_SECONDS_MAX};
 use crate::request::{Put, Ttl};
+use crate::store::{Change, Write};
 
 impl Shared {
     /// Counts what a request costs against its namespace's rate, where it has one.

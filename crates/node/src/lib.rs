@@ -2,11 +2,10 @@
 //!
 //! How to read it: [`Node::open`] (in `node`) brings a node up; [`Node::step`] (in `step`) takes a
 //! [`Request`] and says how its answer comes: at once from memory, when a write is durable
-//! (`persisting`), or from a thread that may wait for the disk. `batch` and `scan` do what is more than
-//! one key; a scan is a `merge` of partitions within its `bounds`, `parked` between two pages of its
-//! `cursor`. Below, `catalog` holds the namespaces and their [`Policy`], `partition_store` is the one
-//! module that knows how keys lie in the engine, and `mint` gives writes their versions; `quota` counts
-//! what a namespace takes.
+//! (`persisting`), or from a thread that may wait for the disk. `batch` and `page` do what is more than
+//! one key. Three rooms lie below: `scan` finds keys in one order over all partitions, `namespace` is
+//! what a tenant was promised and what it has taken of it, and `store` is how keys lie in the engine
+//! and which versions they have. `catalog` holds the namespaces.
 //!
 //! Time is an argument: read [`Node::now`] once per request, or batch of requests.
 
@@ -19,44 +18,36 @@ mod user_key;
 
 mod batch;
 mod check;
+mod page;
 mod persisting;
-mod scan;
 
 mod node;
 
 mod catalog;
 mod identity;
-mod merge;
-mod parked;
+mod reset_clock;
+mod scan;
 
-mod bounds;
-mod cursor;
-mod mint;
-mod partition_store;
+mod request;
+mod store;
 
 mod config;
-mod entry;
+mod cursor;
 mod error;
 mod limits;
 mod namespace;
-mod policy;
-mod quota;
-mod request;
-mod reset_clock;
 mod rest;
 mod statistics;
 
 pub use catalog::DEFAULT_NAMESPACE;
 pub use config::NodeConfig;
 pub use cursor::CursorError;
-pub use entry::Entry;
 pub use error::{NodeError, OpenError, Outcome};
 pub use identity::Identity;
 pub use limits::KEY_LEN_MAX;
-pub use namespace::Namespace;
+pub use namespace::{ConflictPolicy, Mode, Namespace, Policy, PolicyChange, TTL_SECONDS_MAX};
 pub use node::Node;
 pub use persisting::Persisting;
-pub use policy::{ConflictPolicy, Mode, Policy, PolicyChange, TTL_SECONDS_MAX};
 pub use request::{
     BatchItem, KeyReply, NamespacePage, Page, PageEntry, Put, Reply, Request, Scan, Ttl,
 };
@@ -65,4 +56,5 @@ pub use ringwood_lsm::Durability;
 pub use ringwood_types::Routing;
 pub use statistics::NodeStatistics;
 pub use step::{Blocking, Step};
+pub use store::Entry;
 pub use user_key::{UserKey, UserKeys};

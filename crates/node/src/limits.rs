@@ -2,7 +2,7 @@
 
 use crate::config::NodeConfig;
 use crate::error::NodeError;
-use crate::partition_store::PREFIX_LEN;
+use crate::store::PREFIX_LEN;
 
 /// Longest key in bytes.
 pub const KEY_LEN_MAX: usize = 64 << 10;

@@ -1,13 +1,17 @@
 //! A namespace, as requests carry it.
 
+mod policy;
+mod quota;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use ringwood_types::NamespaceId;
 
 use crate::error::NodeError;
-use crate::policy::Policy;
-use crate::quota::{Tally, TokenBucket};
+
+pub use policy::{ConflictPolicy, Mode, Policy, PolicyChange, TTL_SECONDS_MAX};
+use quota::{Tally, TokenBucket};
 
 /// A namespace as it was when it was looked up.
 #[derive(Clone, Debug)]

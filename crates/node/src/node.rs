@@ -14,14 +14,12 @@ use crate::cursor::Position;
 use crate::error::{NodeError, OpenError};
 use crate::identity::Identity;
 use crate::limits::Limits;
-use crate::mint::Mint;
-use crate::namespace::Namespace;
-use crate::parked::Parked;
-use crate::partition_store::PartitionStore;
-use crate::policy::{Policy, PolicyChange};
+use crate::namespace::{Namespace, Policy, PolicyChange};
 use crate::request::NamespacePage;
 use crate::rest::Rest;
+use crate::scan::Parked;
 use crate::statistics::{Counters, NodeStatistics};
+use crate::store::{Mint, PartitionStore};
 
 pub(crate) const SYSTEM: &str = "system";
 pub(crate) const DATA: &str = "data";

@@ -7,9 +7,9 @@ use ringwood_env::UnixMillis;
 use ringwood_lsm::Durability;
 use ringwood_types::{ContextToken, Version};
 
-use crate::entry::Entry;
 use crate::error::NodeError;
 use crate::namespace::Namespace;
+use crate::store::{Entry, Written};
 
 /// A request to [`Node::step`](crate::Node::step).
 #[derive(Clone, Debug)]
@@ -192,6 +192,24 @@ pub enum KeyReply {
         /// Which write that was.
         version: Version,
     },
+}
+
+impl KeyReply {
+    /// What a write is answered with.
+    pub(crate) fn of_write(namespace: &Namespace, written: &Written) -> Self {
+        match *written {
+            Written::Put {
+                version,
+                partition,
+                deadline,
+            } => Self::Stored {
+                version,
+                context: ContextToken::new(namespace.id(), partition, version.dot),
+                deadline,
+            },
+            Written::Deleted { version } => Self::Deleted { version },
+        }
+    }
 }
 
 /// A page of a range.

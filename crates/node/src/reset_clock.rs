@@ -3,8 +3,8 @@
 use ringwood_lsm::{ClockReset, Db, Error, Options};
 
 use crate::error::OpenError;
-use crate::mint;
 use crate::node::SYSTEM;
+use crate::store;
 
 /// Takes the time of a node's directory back to what the machine's clock says, where a wrong clock was
 /// believed that was ahead of it. No process may have it open. Durable on return. What it means for keys
@@ -24,7 +24,7 @@ pub fn reset_clock(engine: &Options) -> Result<ClockReset, OpenError> {
     match db.keyspace(SYSTEM) {
         Ok(system) => {
             // A reset that ended in between leaves the mark.
-            if let Some(mark) = mint::take_time_back(&system, reset.now)? {
+            if let Some(mark) = store::take_time_back(&system, reset.now)? {
                 reset.before = reset.before.max(mark);
                 reset.taken_back = true;
             }

@@ -7,9 +7,6 @@ use std::time::Duration;
 /// Without a write for so long, a node rests.
 pub(crate) const REST_AFTER: Duration = Duration::from_secs(30);
 
-/// Smaller memtables are kept: each would leave a small table.
-pub(crate) const WORTH_WRITING_LEN: usize = 4 << 20;
-
 /// What was seen of writes.
 #[derive(Debug, Default)]
 pub(crate) struct Rest {

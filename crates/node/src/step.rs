@@ -15,10 +15,10 @@ use crate::error::NodeError;
 use crate::limits::check_key;
 use crate::namespace::Namespace;
 use crate::node::{Node, Shared};
-use crate::partition_store::{Change, Write};
+use crate::page;
 use crate::persisting::{Answer, DurableReply, Persisting};
 use crate::request::{BatchItem, KeyReply, Put, Reply, Request, Scan};
-use crate::scan;
+use crate::store::{Change, Write};
 
 /// How the answer to a request comes.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Blocking {
                 namespace,
                 scan,
                 now,
-            } => scan::page(shared, &namespace, &scan, now).map(Reply::Page),
+            } => page::answer(shared, &namespace, &scan, now).map(Reply::Page),
             Work::Batch {
                 namespace,
                 items,
@@ -235,8 +235,9 @@ impl Node {
         }
         let writes = std::slice::from_ref(&write);
         match self.shared.store.submit(namespace, writes, durability, now) {
-            Ok((ticket, mut replies)) => {
-                let reply = replies.pop().expect("one reply for each write");
+            Ok((ticket, written)) => {
+                let written = written.first().expect("one for each write");
+                let reply = KeyReply::of_write(namespace, written);
                 let shared = Arc::clone(&self.shared);
                 Step::Persisting(Persisting::new(shared, ticket, DurableReply::Key(reply)))
             }

@@ -8,7 +8,7 @@ use ringwood_types::{NamespaceId, PartitionId};
 use crate::catalog::Catalog;
 use crate::error::OpenError;
 use crate::node::{DATA, SYSTEM};
-use crate::partition_store::split;
+use crate::store::split;
 
 /// A key, as users know it.
 #[derive(Clone, Debug, PartialEq, Eq)]

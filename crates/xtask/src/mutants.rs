@@ -37,9 +37,9 @@ const LIB_AND_CRASH: &[&str] = &["--lib", "--test", "crash", "--test", "model"];
 
 /// Cheap ones first.
 const MODULES: [Module; 12] = [
-    node("mint", &["crates/node/src/mint.rs"]),
+    node("mint", &["crates/node/src/store/mint.rs"]),
     node("cursor", &["crates/node/src/cursor.rs"]),
-    node("quota", &["crates/node/src/quota.rs"]),
+    node("quota", &["crates/node/src/namespace/quota.rs"]),
     engine("retain", &["crates/lsm/src/compaction/retain.rs"], PURE),
     engine("plan", &["crates/lsm/src/compaction/plan.rs"], PURE),
     engine("policy", &["crates/lsm/src/compaction/policy.rs"], PURE),

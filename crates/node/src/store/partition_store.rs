@@ -14,14 +14,16 @@ use ringwood_env::UnixMillis;
 use ringwood_lsm::{
     Batch, Db, Durability, Found, Iter, Keyspace, ReadOptions, ReadTier, Snapshot, Ticket,
 };
-use ringwood_types::{ContextToken, NamespaceId, PartitionId, Record, Ring};
+use ringwood_types::{NamespaceId, PartitionId, Record, Ring, Version};
 
-use crate::entry::Entry;
 use crate::error::{NodeError, Outcome};
-use crate::mint::Mint;
 use crate::namespace::{Namespace, State};
-use crate::request::KeyReply;
-use crate::rest::WORTH_WRITING_LEN;
+
+use super::entry::Entry;
+use super::mint::Mint;
+
+/// Smaller memtables are not written out at rest: each would leave a small table.
+const WORTH_WRITING_LEN: usize = 4 << 20;
 
 /// Bytes before the user key.
 pub(crate) const PREFIX_LEN: usize = 6;
@@ -42,6 +44,19 @@ pub(crate) enum Change<'a> {
         deadline: Option<UnixMillis>,
     },
     Delete,
+}
+
+/// What a write became.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Written {
+    Put {
+        version: Version,
+        partition: PartitionId,
+        deadline: Option<UnixMillis>,
+    },
+    Deleted {
+        version: Version,
+    },
 }
 
 /// Reads and writes keys of namespaces.
@@ -135,7 +150,7 @@ impl PartitionStore {
         writes: &[Write<'_>],
         durability: Durability,
         now: UnixMillis,
-    ) -> Result<(Ticket, Vec<KeyReply>), NodeError> {
+    ) -> Result<(Ticket, Vec<Written>), NodeError> {
         let mut partitions: Vec<PartitionId> = writes.iter().map(|write| write.partition).collect();
         partitions.sort_unstable();
         partitions.dedup();
@@ -143,11 +158,11 @@ impl PartitionStore {
         // INVARIANT catalog-2: under the locks.
         namespace.check_alive()?;
         let mut batch = Batch::new();
-        let mut replies = Vec::with_capacity(writes.len());
+        let mut written = Vec::with_capacity(writes.len());
         for write in writes {
             let version = minting.version(write.partition, now);
             let key = StoredKey::new(namespace.id(), write.partition, write.key);
-            replies.push(match write.change {
+            written.push(match write.change {
                 Change::Put {
                     value,
                     content_type,
@@ -165,20 +180,20 @@ impl PartitionStore {
                         let len: usize = parts.iter().map(|part| part.len()).sum();
                         namespace.bytes.add(key.as_ref().len() + len);
                     }
-                    KeyReply::Stored {
+                    Written::Put {
                         version,
-                        context: ContextToken::new(namespace.id(), write.partition, version.dot),
+                        partition: write.partition,
                         deadline,
                     }
                 }
                 Change::Delete => {
                     batch.delete(self.data.id(), key.as_ref())?;
-                    KeyReply::Deleted { version }
+                    Written::Deleted { version }
                 }
             });
         }
         let ticket = minting.submit(&self.db, &mut batch, durability)?;
-        Ok((ticket, replies))
+        Ok((ticket, written))
     }
 
     /// Removes all keys of a namespace together with `batch`, durable on return. New writers are

@@ -5,7 +5,8 @@ use ringwood_types::Routing;
 use serde::{Deserialize, Serialize};
 
 use crate::error::NodeError;
-use crate::quota::REQUESTS_PER_SECOND_MAX;
+
+use super::quota::REQUESTS_PER_SECOND_MAX;
 
 /// Longest time to live: 100 years of 365.25 days.
 pub const TTL_SECONDS_MAX: i64 = 3_155_760_000;

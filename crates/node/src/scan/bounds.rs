@@ -7,8 +7,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::NodeError;
 use crate::limits::check_key;
 use crate::namespace::Namespace;
-use crate::partition_store::PartitionStore;
 use crate::request::Scan;
+use crate::store::PartitionStore;
 
 /// Keys from `lower` up to `upper` (excluded).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,12 +12,11 @@ use ringwood_env::UnixMillis;
 use ringwood_lsm::{Iter, Slice, Snapshot};
 use ringwood_types::{NamespaceId, PartitionId};
 
-use crate::bounds::{Bounds, successor};
-use crate::entry::Entry;
+use super::bounds::{Bounds, successor};
 use crate::error::NodeError;
 use crate::namespace::Namespace;
-use crate::partition_store::{PartitionStore, StoredKey, split};
 use crate::request::PageEntry;
+use crate::store::{Entry, PartitionStore, StoredKey, split};
 
 /// Entries taken from a partition on the first visit: a page rarely needs more of one among many.
 const FIRST_AHEAD: usize = 2;

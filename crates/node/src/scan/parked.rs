@@ -16,7 +16,8 @@ use std::time::Duration;
 use ringwood_env::UnixMillis;
 
 use crate::cursor::Position;
-use crate::merge::Merge;
+
+use super::merge::Merge;
 
 /// A scan that is paged on steadily lives this many times as long as one that is not.
 const LIFETIMES: u64 = 6;
