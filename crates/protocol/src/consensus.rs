@@ -2,8 +2,9 @@
 //! with pre-vote, check-quorum, learners, joint changes, snapshots, transfer and read-index.
 //!
 //! A [`Group`] is one member. It is driven through [`Input`]s and [`Effect`]s; [`seam`] says what
-//! each means. Inside, `log` holds entries, `membership` who counts, and `group` is the machine, with
-//! a file for elections, replication, snapshots, reads and changes each.
+//! each means, and `encode` how messages stand in bytes. Inside, `log` holds entries, `membership` who
+//! counts, and `group` is the machine, with a file for elections, replication, snapshots, reads and
+//! changes each.
 //!
 //! # Order
 //! 1. A [`Persist`] is one atomic batch; batches become durable in the order they are emitted, and
@@ -25,9 +26,10 @@
 //! - `raft-5`: a read shows everything that was committed before it was asked; no clock vouches for it.
 //! - `raft-6`: a proposal is applied at most once; its outcome is said truly, or to be unknown.
 //!
-//! *Not here*: encoding, sockets, the log's place on a disk, retries (a proposal that is refused was
+//! *Not here*: sockets, the log's place on a disk, retries (a proposal that is refused was
 //! not appended; who repeats one of unknown outcome needs an id inside it), rest for idle groups.
 
+mod encode;
 mod entry;
 mod group;
 mod index;
