@@ -93,9 +93,9 @@ impl Plan {
         })
     }
 
-    pub fn write(self) -> Script {
+    pub fn request(&self) -> Request {
         let fallbacks: Vec<_> = self.fallbacks.iter().map(|&n| NodeId::new(n)).collect();
-        let request = Request {
+        Request {
             me: NodeId::new(self.me),
             standing: self.standing(),
             conflict: self.conflict,
@@ -107,13 +107,20 @@ impl Plan {
             hybrid: Hlc::at(1000),
             deadline: Time::ZERO.after(Duration::from_secs(1)),
             seed: 1,
-        };
+        }
+    }
+
+    pub fn write(self) -> Script {
         Script {
-            write: Write::new(request, Tuning::default(), Time::ZERO),
+            write: Write::new(self.request(), tuning(), Time::ZERO),
             now: Time::ZERO,
             over: false,
         }
     }
+}
+
+pub fn tuning() -> Tuning {
+    Tuning::default()
 }
 
 /// A write that is led by hand.
