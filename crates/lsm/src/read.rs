@@ -17,7 +17,7 @@ use std::sync::Arc;
 use arc_swap::Guard;
 use ringwood_env::{Clock, UnixMillis};
 
-use crate::clock::Deadlines;
+use crate::clock::{Deadlines, NothingPasses};
 use crate::cursor::{BlockRead, Cursor, ReadTier};
 use crate::error::{Error, Result};
 use crate::iter::{self, Iter, LevelCursor, MergeCursor};
@@ -42,6 +42,9 @@ pub struct ReadOptions<'a> {
     pub tier: ReadTier,
     /// Keep what is read in the cache. Off for exports and the like, which pass once.
     pub fill_cache: bool,
+    /// Shows what has expired too, as long as no compaction has dropped it: for owners who remember what
+    /// was there, see [`ExpiryFilter`](crate::ExpiryFilter).
+    pub show_expired: bool,
 }
 
 impl Default for ReadOptions<'_> {
@@ -50,6 +53,7 @@ impl Default for ReadOptions<'_> {
             snapshot: None,
             tier: ReadTier::Disk,
             fill_cache: true,
+            show_expired: false,
         }
     }
 }
@@ -115,7 +119,7 @@ impl Store {
         self.counters.gets.add(1);
         let (view, moment) = self.view_at(|| keyspace.view(), options)?;
         match self.newest_change(view.look(), key, &moment, options)? {
-            Some(change) => self.shown(change, options.tier),
+            Some(change) => self.shown(change, options),
             None => Ok(None),
         }
     }
@@ -157,7 +161,7 @@ impl Store {
             }
         }
         let shown = |change: Result<Option<Change>>| match change? {
-            Some(change) => self.shown(change, options.tier),
+            Some(change) => self.shown(change, options),
             None => Ok(None),
         };
         found.into_iter().map(shown).collect()
@@ -204,7 +208,10 @@ impl Store {
             lower: lower.map(<[u8]>::to_vec),
             upper: upper.map(<[u8]>::to_vec),
             tombstones,
-            deadlines: Arc::clone(&self.expiry) as Arc<dyn Deadlines>,
+            deadlines: match options.show_expired {
+                true => Arc::new(NothingPasses) as Arc<dyn Deadlines>,
+                false => Arc::clone(&self.expiry) as Arc<dyn Deadlines>,
+            },
             tier: options.tier,
         };
         let pins = (view, options.snapshot.cloned());
@@ -310,16 +317,22 @@ impl Store {
     }
 
     /// What a user sees of a change.
-    fn shown(&self, (seq, kind, stored): Change, tier: ReadTier) -> Result<Option<Found>> {
+    fn shown(
+        &self,
+        (seq, kind, stored): Change,
+        options: &ReadOptions<'_>,
+    ) -> Result<Option<Found>> {
         let (deadline, value) = match kind {
             Kind::Put => (None, stored),
             Kind::PutExpiring => {
                 let Some((deadline, value)) = split_deadline(&stored) else {
                     return Ok(None);
                 };
-                self.expiry.ask();
-                if self.has_expired(deadline, self.clock.wall(), tier)? {
-                    return Ok(None);
+                if !options.show_expired {
+                    self.expiry.ask();
+                    if self.has_expired(deadline, self.clock.wall(), options.tier)? {
+                        return Ok(None);
+                    }
                 }
                 let header_len = stored.len() - value.len();
                 (Some(deadline), stored.clone().skip(header_len))

@@ -4,10 +4,11 @@
 
 mod store_kit;
 
+use std::ops::Bound::Unbounded;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringwood_env::{FaultyDisk, ManualClock};
+use ringwood_env::{Clock, FaultyDisk, ManualClock};
 use ringwood_lsm::{Batch, Db, Durability, KeyspaceOptions, ReadOptions, ReadTier, verify};
 use store_kit::{after_a_crash, options_by as options};
 
@@ -165,4 +166,43 @@ fn a_get_of_a_newly_expired_key_waits_for_no_disk() {
         }
         assert!((12..40).contains(&noted), "{noted}: not at every look");
     }
+}
+
+/// Who remembers what was there sees it until a compaction has dropped it.
+#[test]
+fn what_has_expired_is_shown_to_whoever_asks_for_it() {
+    let (disk, clock) = (FaultyDisk::new(0), Arc::new(ManualClock::new(START)));
+    let db = Db::open(options(&disk, &clock)).unwrap();
+    short_and_far(&db);
+    let space = db.keyspace("data").unwrap();
+    let all = ReadOptions {
+        show_expired: true,
+        ..ReadOptions::default()
+    };
+    let key = 1_u32.to_be_bytes();
+    clock.advance(2 * HOUR);
+    assert!(space.get(&key).unwrap().is_none());
+    let found = space.get_with(&key, &all).unwrap().unwrap();
+    assert!(found.deadline.unwrap() <= clock.wall());
+    assert!(
+        space.multi_get(&[&key], &all)[0]
+            .as_ref()
+            .unwrap()
+            .is_some()
+    );
+    let count = |options: &ReadOptions<'_>| {
+        let mut iter = space.range((Unbounded, Unbounded), options).unwrap();
+        iter.seek_to_first().unwrap();
+        let mut count = 0;
+        while iter.valid() {
+            count += 1;
+            iter.next().unwrap();
+        }
+        count
+    };
+    assert_eq!((count(&ReadOptions::default()), count(&all)), (100, 1000));
+    work(&db);
+    space.compact().unwrap();
+    assert!(space.get_with(&key, &all).unwrap().is_none());
+    assert_eq!(count(&all), 100);
 }
