@@ -1,9 +1,10 @@
 //! The nouns of Ringwood: ids, the ring, versions, hybrid time and the stored record.
 //!
 //! Read in this order: [`id`] names things; [`ring`] says which partition a key belongs to;
-//! [`dot`] and [`version`] say which write is meant and what it replaces; [`hlc`] is the time that
-//! last-write-wins compares; [`record`] is how a value lies in the store; [`context`] is how a
-//! version travels through a client and back; [`bytes`] is what all that is encoded, is encoded with.
+//! [`dot`] and [`version`] say which write is meant and what it replaces, [`clock`] which writes were
+//! seen; [`hlc`] is the time that last-write-wins compares; [`record`] is how a value lies in the store;
+//! [`context`] is how a version travels through a client and back; [`bytes`] is what all that is encoded,
+//! is encoded with.
 //!
 //! Nothing here does I/O, reads a clock or draws a random number; everything that parses bytes is
 //! total: any input gives a value or an error.
@@ -14,6 +15,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod bytes;
+pub mod clock;
 pub mod context;
 pub mod dot;
 pub mod hlc;
@@ -23,6 +25,7 @@ pub mod ring;
 pub mod version;
 
 pub use bytes::hexadecimal;
+pub use clock::Clock;
 pub use context::{ContextError, ContextToken};
 pub use dot::{Dot, Incarnation};
 pub use hlc::{Hlc, HybridClock, SkewTooLarge};
