@@ -331,7 +331,8 @@ fn echo(namespace: &Namespace, write: &Write<'_>, written: &Written) -> ItemResu
     };
     let place = (namespace.id(), write.partition);
     let entry = Entry::decode(place, record.to_vec().into(), *deadline)
-        .expect("a record that was just made");
+        .expect("a record that was just made")
+        .expect("it has a value");
     Ok(KeyReply::Entry(entry))
 }
 

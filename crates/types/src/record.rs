@@ -11,7 +11,7 @@
 //! | kind | meaning |
 //! |---|---|
 //! | 1 | one live version |
-//! | 2 | reserved: a tombstone (replicated namespaces keep them until they may be purged) |
+//! | 2 | a tombstone: what deleted the key. No content type and no value. Where there are other replicas, it stays until all of them know |
 //! | 3 | reserved: several siblings |
 //!
 //! No flag is in use; bit 0 is reserved for a `past` vector before the content type. A kind or flag
@@ -28,6 +28,7 @@ use crate::version::Version;
 
 const FORMAT: u8 = 1;
 const KIND_LIVE: u8 = 1;
+const KIND_TOMBSTONE: u8 = 2;
 
 /// One version of a key's value, as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub struct Record<'a> {
 pub struct RecordHead {
     /// Which write made it, and when.
     pub version: Version,
+    is_tombstone: bool,
     content_type_len: u8,
 }
 
@@ -63,6 +65,8 @@ pub enum RecordError {
     Flags(u8),
     /// Their content type is no text.
     ContentType,
+    /// They are a tombstone, and more than that.
+    Tombstone,
 }
 
 impl fmt::Display for RecordError {
@@ -72,6 +76,7 @@ impl fmt::Display for RecordError {
             Self::Format(format) => write!(f, "the record has format {format}, not {FORMAT}"),
             Self::Kind(kind) => write!(f, "the record has unknown kind {kind}"),
             Self::Flags(flags) => write!(f, "the record has unknown flags {flags:#04x}"),
+            Self::Tombstone => f.write_str("the record is a tombstone with a value"),
             Self::ContentType => f.write_str("the record's content type is no text"),
         }
     }
@@ -100,14 +105,24 @@ impl Record<'_> {
     pub fn head(&self) -> [u8; RecordHead::LEN] {
         let content_type_len =
             u8::try_from(self.content_type.len()).expect("content types were checked");
-        let Version { time, dot } = self.version;
-        let mut head = [0; RecordHead::LEN];
-        head[..4].copy_from_slice(&[FORMAT, KIND_LIVE, 0, content_type_len]);
-        head[4..12].copy_from_slice(&dot.incarnation.get().to_le_bytes());
-        head[12..20].copy_from_slice(&dot.counter.to_le_bytes());
-        head[20..].copy_from_slice(&time.to_bits().to_le_bytes());
-        head
+        encode_head(KIND_LIVE, content_type_len, self.version)
     }
+
+    /// The stored form of a tombstone.
+    #[must_use]
+    pub fn tombstone(version: Version) -> [u8; RecordHead::LEN] {
+        encode_head(KIND_TOMBSTONE, 0, version)
+    }
+}
+
+fn encode_head(kind: u8, content_type_len: u8, version: Version) -> [u8; RecordHead::LEN] {
+    let Version { time, dot } = version;
+    let mut head = [0; RecordHead::LEN];
+    head[..4].copy_from_slice(&[FORMAT, kind, 0, content_type_len]);
+    head[4..12].copy_from_slice(&dot.incarnation.get().to_le_bytes());
+    head[12..20].copy_from_slice(&dot.counter.to_le_bytes());
+    head[20..].copy_from_slice(&time.to_bits().to_le_bytes());
+    head
 }
 
 impl RecordHead {
@@ -126,10 +141,25 @@ impl RecordHead {
         let content_type = reader
             .take(usize::from(head.content_type_len))
             .ok_or(RecordError::Truncated)?;
+        if head.is_tombstone && !(content_type.is_empty() && reader.is_empty()) {
+            return Err(RecordError::Tombstone);
+        }
         match core::str::from_utf8(content_type) {
             Ok(_) => Ok(head),
             Err(_) => Err(RecordError::ContentType),
         }
+    }
+
+    /// Whether it says that the key was deleted.
+    #[must_use]
+    pub const fn is_tombstone(&self) -> bool {
+        self.is_tombstone
+    }
+
+    /// Whether stored bytes are a tombstone, without looking at the rest of them.
+    #[must_use]
+    pub const fn is_tombstone_stored(stored: &[u8]) -> bool {
+        matches!(stored, [FORMAT, KIND_TOMBSTONE, ..])
     }
 
     /// Where the content type lies in the stored bytes.
@@ -150,10 +180,11 @@ impl RecordHead {
             FORMAT => {}
             other => return Err(RecordError::Format(other)),
         }
-        match reader.u8().ok_or(cut)? {
-            KIND_LIVE => {}
+        let is_tombstone = match reader.u8().ok_or(cut)? {
+            KIND_LIVE => false,
+            KIND_TOMBSTONE => true,
             other => return Err(RecordError::Kind(other)),
-        }
+        };
         match reader.u8().ok_or(cut)? {
             0 => {}
             other => return Err(RecordError::Flags(other)),
@@ -166,6 +197,7 @@ impl RecordHead {
         let time = Hlc::from_bits(reader.u64().ok_or(cut)?);
         Ok(Self {
             version: Version { time, dot },
+            is_tombstone,
             content_type_len,
         })
     }
@@ -233,6 +265,29 @@ mod tests {
         assert_eq!(with(1, 3), Err(RecordError::Kind(3)));
         assert_eq!(with(2, 1), Err(RecordError::Flags(1)));
         assert_eq!(with(RecordHead::LEN, 0xff), Err(RecordError::ContentType));
+    }
+
+    #[test]
+    fn a_tombstone_is_a_head_and_nothing_else() {
+        let deleted = version(1, 2, 3);
+        let mut stored = Record::tombstone(deleted).to_vec();
+        let head = RecordHead::decode(&stored).unwrap();
+        assert!(head.is_tombstone() && head.version == deleted);
+        assert!(RecordHead::is_tombstone_stored(&stored));
+        for cut in 0..stored.len() {
+            let truncated = RecordHead::decode(&stored[..cut]);
+            assert_eq!(truncated, Err(RecordError::Truncated));
+        }
+        stored.push(0);
+        assert_eq!(RecordHead::decode(&stored), Err(RecordError::Tombstone));
+        let live = Record {
+            version: deleted,
+            content_type: "",
+            value: b"",
+        };
+        let stored = live.to_vec();
+        assert!(!RecordHead::decode(&stored).unwrap().is_tombstone());
+        assert!(!RecordHead::is_tombstone_stored(&stored));
     }
 
     #[test]

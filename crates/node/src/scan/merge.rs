@@ -10,7 +10,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use bytes::Bytes;
 use ringwood_env::UnixMillis;
 use ringwood_lsm::{Iter, Slice, Snapshot};
-use ringwood_types::{NamespaceId, PartitionId};
+use ringwood_types::{NamespaceId, PartitionId, RecordHead};
 
 use super::bounds::{Bounds, successor};
 use crate::error::NodeError;
@@ -172,7 +172,8 @@ impl Merge {
         let entry = stored
             .map(|stored| Entry::decode((self.namespace, partition), stored, item.deadline))
             .transpose()
-            .map_err(|cause| NodeError::DamagedRecord { partition, cause })?;
+            .map_err(|cause| NodeError::DamagedRecord { partition, cause })?
+            .map(|entry| entry.expect("tombstones were passed over"));
         Ok(Some(PageEntry { key, entry }))
     }
 
@@ -199,9 +200,11 @@ impl Merge {
                 source.exhausted = true;
                 break;
             };
-            let item = Item::copy(key, &walk.iter, *keys_only);
-            len += item.len();
-            source.ahead.push_back(item);
+            if !RecordHead::is_tombstone_stored(walk.iter.value()) {
+                let item = Item::copy(key, &walk.iter, *keys_only);
+                len += item.len();
+                source.ahead.push_back(item);
+            }
             walk.advance()?;
         }
         *ahead_len += len;

@@ -18,19 +18,20 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// `None`: what is stored is a tombstone.
     pub(crate) fn decode(
         (namespace, partition): (NamespaceId, PartitionId),
         stored: Slice,
         deadline: Option<UnixMillis>,
-    ) -> Result<Self, RecordError> {
+    ) -> Result<Option<Self>, RecordError> {
         let head = RecordHead::decode(&stored)?;
-        Ok(Self {
+        Ok((!head.is_tombstone()).then_some(Self {
             stored,
             head,
             namespace,
             partition,
             deadline,
-        })
+        }))
     }
 
     /// The value.

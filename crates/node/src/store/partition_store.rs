@@ -109,9 +109,10 @@ impl PartitionStore {
             ..ReadOptions::default()
         };
         let found = self.data.get_with(stored_key.as_ref(), &options)?;
-        found
-            .map(|found| decode(namespace.id(), partition, found))
-            .transpose()
+        match found {
+            Some(found) => decode(namespace.id(), partition, found),
+            None => Ok(None),
+        }
     }
 
     /// As [`PartitionStore::get`] for many keys, from the disk where needed.
@@ -132,10 +133,9 @@ impl PartitionStore {
         found
             .into_iter()
             .zip(partitions)
-            .map(|(found, partition)| {
-                found?
-                    .map(|found| decode(namespace.id(), partition, found))
-                    .transpose()
+            .map(|(found, partition)| match found? {
+                Some(found) => decode(namespace.id(), partition, found),
+                None => Ok(None),
             })
             .collect()
     }
@@ -286,7 +286,7 @@ fn decode(
     namespace: NamespaceId,
     partition: PartitionId,
     found: Found,
-) -> Result<Entry, NodeError> {
+) -> Result<Option<Entry>, NodeError> {
     Entry::decode((namespace, partition), found.value, found.deadline)
         .map_err(|cause| NodeError::DamagedRecord { partition, cause })
 }
