@@ -11,6 +11,8 @@ use ringwood_types::{
     ClusterId, Dot, Epoch, Hlc, Incarnation, NamespaceId, NodeId, PartitionId, Version,
 };
 
+mod generic;
+
 /// A value that can be written, and read from bytes that nobody vouches for.
 ///
 /// ```
