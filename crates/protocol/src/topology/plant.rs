@@ -10,6 +10,30 @@ pub enum Plant {
     ZonesIgnored,
     /// Placement leaves loads as they come.
     Unbalanced,
+    /// A wiped disk keeps its incarnation.
+    IncarnationKept,
+    /// A lost replica is rebuilt from one other, whatever the quorum.
+    RebuiltFromOne,
+    /// A joiner streams from a source that is rebuilding itself.
+    StreamedFromRebuilding,
+    /// Sessions count that began before their source knew the epoch.
+    SessionBeforeEpoch,
+    /// A newcomer is read though other replicas may have purged what it holds.
+    ServeFenceIgnored,
+    /// The old set is left behind without asking it.
+    UseNewAtOnce,
+    /// A move is undone in one commit though the new set has been read.
+    AbortAtOnce,
+    /// Answers that settle an incarnation are gathered before all know that it is closed.
+    SettledBeforeClose,
+    /// A closed incarnation is settled without those that are rebuilding or joining.
+    SettledWithoutPending,
+    /// A repeated command is applied again.
+    AppliedTwice,
+    /// The id of a dropped namespace is issued again.
+    NamespaceIdReused,
+    /// A plan is applied though the ring has changed.
+    StalePlanApplied,
 }
 
 /// A topology's defect, if it has one.
