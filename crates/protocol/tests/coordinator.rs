@@ -27,6 +27,11 @@ fn what_was_acknowledged_before_a_write_began_never_wins_over_it() {
         all.silent_minters += report.silent_minters;
         all.moved += report.moved;
         all.rebuilt += report.rebuilt;
+        all.reads += report.reads;
+        all.reads_refused += report.reads_refused;
+        all.repairs += report.repairs;
+        all.doubts += report.doubts;
+        all.repaired_before += report.repaired_before;
     }
     println!("{all:?}");
     // What is to be tested did happen.
@@ -40,7 +45,11 @@ fn what_was_acknowledged_before_a_write_began_never_wins_over_it() {
         all.silent_minters,
         all.moved,
         all.rebuilt,
+        all.repairs,
+        all.doubts,
+        all.repaired_before,
     ];
     assert!(rare.iter().all(|&count| count > 20), "{all:?}");
+    assert!(all.reads > 2 * all.reads_refused, "{all:?}");
     assert!(all.applied > 2 * (all.unknown + all.not_applied), "{all:?}");
 }

@@ -4,12 +4,12 @@
 mod requests;
 mod scripts;
 
+use ringwood_protocol::Time;
 use ringwood_protocol::coordinator::plant::Plant;
 use ringwood_protocol::coordinator::write::{Effect, Input, Outcome, Why};
-use ringwood_protocol::coordinator::{Health, Write};
-use ringwood_protocol::{Time, coordinator::write::Attempt};
+use ringwood_protocol::coordinator::{Attempt, Health, Write};
 
-use requests::{Kept, Plan, Replica, ReplicaDefect, World};
+use requests::{Aim, Kept, Plan, Replica, ReplicaDefect, World};
 
 fn must_find(name: &str, budget: u64, defect: impl Fn(&mut Plan)) {
     let found = (0..budget).find_map(|seed| {
@@ -24,10 +24,12 @@ fn must_find(name: &str, budget: u64, defect: impl Fn(&mut Plan)) {
 
 #[test]
 fn there_is_nothing_to_find_without_a_defect() {
-    for seed in 0..200 {
-        let mut plan = Plan::new(seed);
-        plan.aim_at_wipe = true;
-        assert_eq!(World::run(&plan).violation, None, "seed {seed}");
+    for aim in [Aim::Wipe, Aim::Move, Aim::Repairs] {
+        for seed in 0..300 {
+            let mut plan = Plan::new(seed);
+            plan.aim = aim;
+            assert_eq!(World::run(&plan).violation, None, "{aim:?}, seed {seed}");
+        }
     }
 }
 
@@ -41,15 +43,25 @@ fn every_shortcut_of_a_coordinator_is_found() {
         (Plant::AnyMintingAcknowledged, 1000),
         (Plant::NotAboveTheLimit, 2000),
         (Plant::AnswersCarried, 100),
-        (Plant::SecondUnchecked, 4000),
+        (Plant::SecondUnchecked, 40000),
         (Plant::MintedAfterUnknown, 50),
         (Plant::OldSetOnly, 200),
         (Plant::HintCounts, 50),
         (Plant::SilenceIsNo, 50),
+        (Plant::RebuildingRead, 1000),
+        (Plant::FirstAnswerOnly, 50),
+        (Plant::DigestsNotCompared, 100),
+        (Plant::AbsenceIgnored, 4000),
+        (Plant::RepairNotAwaited, 1000),
     ] {
         must_find(&format!("{plant:?}"), budget, |plan| {
             plan.plant = Some(plant);
-            plan.aim_at_wipe = plant == Plant::RebuildingVouches;
+            plan.aim = match plant {
+                Plant::RebuildingVouches | Plant::RebuildingRead => Aim::Wipe,
+                Plant::SecondUnchecked => Aim::Move,
+                Plant::AbsenceIgnored => Aim::Repairs,
+                _ => Aim::Nothing,
+            };
         });
     }
 }
@@ -58,12 +70,13 @@ fn every_shortcut_of_a_coordinator_is_found() {
 fn every_shortcut_of_an_answer_is_found() {
     for (defect, budget) in [
         (ReplicaDefect::SkipIsHeld, 100),
-        (ReplicaDefect::GoneIsHeld, 100),
+        (ReplicaDefect::GoneIsHeld, 8000),
         (ReplicaDefect::DeadIsNothing, 100),
         (ReplicaDefect::SameDot, 1000),
     ] {
         must_find(&format!("{defect:?}"), budget, |plan| {
-            plan.defect = Some(defect)
+            plan.defect = Some(defect);
+            plan.aim = Aim::Repairs;
         });
     }
 }

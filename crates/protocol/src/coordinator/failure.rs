@@ -47,14 +47,3 @@ impl fmt::Display for Failure {
         }
     }
 }
-
-/// What is known of a node's health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Health {
-    /// It answers.
-    Healthy,
-    /// It has not been heard for a while: asked last.
-    Suspicious,
-    /// It is down: not asked at all.
-    Down,
-}

@@ -35,6 +35,16 @@ pub enum Plant {
     HintCounts,
     /// What nobody answered is said not to be applied.
     SilenceIsNo,
+    /// A read counts replicas that are being rebuilt.
+    RebuildingRead,
+    /// A read is content with its first answer.
+    FirstAnswerOnly,
+    /// A digest counts as an answer, whatever it says.
+    DigestsNotCompared,
+    /// What a replica has seen and does not hold any more may still be returned.
+    AbsenceIgnored,
+    /// A monotonic read replies before what it found is durable.
+    RepairNotAwaited,
 }
 
 /// A coordinator's defect, if it has one.

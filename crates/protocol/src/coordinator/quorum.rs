@@ -156,7 +156,7 @@ impl WriteQuorum {
 }
 
 /// What a read needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ReadQuorum {
     answers: usize,
 }

@@ -38,11 +38,10 @@ use super::failure::Failure;
 use super::plant::{Plant, Planted};
 use super::quorum::{Impossible, WriteQuorum};
 use super::replicas::{Members, REPLICAS_MAX, ReplicaSet};
+use super::standing::{Attempt, Standing};
 use crate::random::Random;
 use crate::time::Time;
-pub use seam::{
-    Answer, Attempt, Conflict, Copies, Effect, Input, Outcome, Request, Standing, Tuning, Why,
-};
+pub use seam::{Answer, Conflict, Copies, Effect, Input, Outcome, Request, Tuning, Why};
 
 use minting::Ask;
 

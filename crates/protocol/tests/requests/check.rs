@@ -53,15 +53,17 @@ impl World {
                 for &other in &serving[at + 1..] {
                     let shown = [one, other].map(|node| self.replicas[node].kept);
                     let shown = shown.into_iter().flatten().max_by_key(|kept| kept.version);
-                    self.check_shown(shown, &format!("n{one}, n{other} in e{epoch}"));
+                    let at = format!("n{one}, n{other} in e{epoch}");
+                    self.check_shown(shown, self.acknowledged, &at);
                 }
             }
         }
     }
 
-    fn check_shown(&mut self, shown: Option<Kept>, at: &str) {
+    /// What a read shows that began when these were acknowledged.
+    pub(super) fn check_shown(&mut self, shown: Option<Kept>, acknowledged: u64, at: &str) {
         let acknowledged = self.writes.iter().filter_map(|(&write, running)| {
-            let counted = self.acknowledged & 1 << write != 0;
+            let counted = acknowledged & 1 << write != 0;
             match running.reply {
                 Some(Outcome::Applied { version, .. }) if counted => {
                     Some((write, running.before, version))
@@ -103,6 +105,11 @@ impl World {
             return;
         }
         let mut wrong = Vec::new();
+        for (number, read) in self.reads.iter().enumerate() {
+            if !read.replied || !read.read.is_over() {
+                wrong.push(format!("r{number} never ends"));
+            }
+        }
         for (write, running) in &self.writes {
             let minted = self.minted.iter().any(|kept| kept.write == *write);
             if minted && matches!(running.reply, Some(Outcome::NotApplied { .. })) {

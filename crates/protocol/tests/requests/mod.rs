@@ -5,6 +5,8 @@
 #[path = "../world/chance.rs"]
 mod chance;
 mod check;
+mod life;
+mod reads;
 mod replica;
 mod ring;
 
@@ -15,9 +17,9 @@ use ringwood_protocol::Time;
 #[cfg(feature = "plant")]
 use ringwood_protocol::coordinator::plant::Plant;
 use ringwood_protocol::coordinator::write::{
-    Attempt, Conflict, Copies, Effect, Input, Outcome, Request, Standing, Tuning,
+    Conflict, Copies, Effect, Input, Outcome, Request, Tuning,
 };
-use ringwood_protocol::coordinator::{Failure, Health, Level, Nodes, Write};
+use ringwood_protocol::coordinator::{Attempt, Failure, Health, Level, Nodes, Standing, Write};
 use ringwood_types::{Epoch, Hlc, NodeId, Version};
 
 use chance::Chance;
@@ -27,13 +29,26 @@ use ring::{Change, Ring};
 
 const NODES: u64 = 5;
 const WRITES: usize = 24;
+const READS: usize = 12;
+
+/// Where a world is led that looks for what needs luck.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Aim {
+    #[default]
+    Nothing,
+    /// The disk of 3 is lost when it has one of two copies of what was just acknowledged.
+    Wipe,
+    /// A move, each step of which comes behind an answer.
+    Move,
+    /// Deletes, repairs and purges overtake messages.
+    Repairs,
+}
 
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
     pub defect: Option<ReplicaDefect>,
-    /// The disk of 3 is lost when it has one of two copies of what was just acknowledged.
-    pub aim_at_wipe: bool,
+    pub aim: Aim,
     #[cfg(feature = "plant")]
     pub plant: Option<Plant>,
 }
@@ -43,7 +58,7 @@ impl Plan {
         Self {
             seed,
             defect: None,
-            aim_at_wipe: false,
+            aim: Aim::Nothing,
             #[cfg(feature = "plant")]
             plant: None,
         }
@@ -65,6 +80,13 @@ pub struct Report {
     pub silent_minters: u64,
     pub moved: u64,
     pub rebuilt: u64,
+    pub reads: u64,
+    pub reads_refused: u64,
+    pub repairs: u64,
+    /// Replicas that were asked what they have seen.
+    pub doubts: u64,
+    /// Monotonic reads that had to make something durable.
+    pub repaired_before: u64,
 }
 
 /// A message to a replica.
@@ -90,6 +112,7 @@ enum Event {
     /// Repair, purge, learning of epochs, going down and coming up.
     Life,
     Step,
+    Read(reads::Event),
 }
 
 #[derive(Debug)]
@@ -131,6 +154,9 @@ pub struct World {
     replicas: Vec<Replica>,
     ring: Ring,
     writes: BTreeMap<usize, Running>,
+    reads: Vec<reads::Running>,
+    /// What a monotonic read has shown: no later one may show less.
+    shown: Option<Version>,
     minted: Vec<Kept>,
     purged: Vec<Purged>,
     acknowledged: u64,
@@ -158,7 +184,7 @@ impl World {
 
     fn new(plan: Plan) -> Self {
         let mut chance = Chance::new(plan.seed);
-        let mix = Mix {
+        let mut mix = Mix {
             skew_ms: *chance.pick(&[5, 100, 200]),
             slow: *chance.pick(&[20, 200, 500]),
             lost: *chance.pick(&[0, 10, 60]),
@@ -166,15 +192,24 @@ impl World {
             deletes: *chance.pick(&[100, 500]),
             step_behind_answer: chance.permille(500),
         };
+        match plan.aim {
+            Aim::Move => mix.step_behind_answer = true,
+            Aim::Repairs => {
+                (mix.skew_ms, mix.lively, mix.deletes) = (200, 3000, 500);
+                (mix.slow, mix.lost) = (500, 0);
+            }
+            _ => {}
+        }
         let replicas = (0..=NODES).map(|node| {
             let skew = i64::try_from(chance.range(0, 2 * mix.skew_ms)).unwrap();
             let skew = skew - i64::try_from(mix.skew_ms).unwrap();
             Replica::new(node, skew, plan.defect)
         });
         let replicas = replicas.collect();
-        let change = match plan.aim_at_wipe {
-            true => Change::Wipe,
-            false => *chance.pick(&[Change::Nothing, Change::Move, Change::Wipe]),
+        let change = match plan.aim {
+            Aim::Wipe => Change::Wipe,
+            Aim::Move => Change::Move,
+            _ => *chance.pick(&[Change::Nothing, Change::Move, Change::Wipe]),
         };
         let mut world = Self {
             plan,
@@ -185,6 +220,8 @@ impl World {
             replicas,
             ring: Ring::new(change),
             writes: BTreeMap::new(),
+            reads: Vec::new(),
+            shown: None,
             minted: Vec::new(),
             purged: Vec::new(),
             acknowledged: 0,
@@ -213,12 +250,16 @@ impl World {
             }
             last = Some(write);
         }
+        for _ in 0..READS {
+            let at = self.chance.range(0, 4_000_000);
+            self.schedule_at(at, Event::Read(reads::Event::Begin));
+        }
         for _ in 0..self.mix.lively {
             let at = self.chance.range(0, 5_000_000);
             self.schedule_at(at, Event::Life);
         }
         let from = self.chance.range(0, 1_500_000);
-        for _ in 0..if self.plan.aim_at_wipe { 0 } else { 40 } {
+        for _ in 0..if self.plan.aim == Aim::Wipe { 0 } else { 40 } {
             let at = self.chance.range(from, 5_000_000);
             self.schedule_at(at, Event::Step);
         }
@@ -266,6 +307,7 @@ impl World {
                 }
             }
             Event::Life => self.live(),
+            Event::Read(event) => self.happen_to_read(event),
             Event::Step => {
                 if let Some(node) = self.ring.step(&mut self.replicas) {
                     let epoch = self.ring.latest();
@@ -538,76 +580,6 @@ impl World {
         }
     }
 
-    fn learn(&mut self, node: u64, epoch: u64) {
-        let replica = &mut self.replicas[index(node)];
-        if epoch <= replica.epoch {
-            return;
-        }
-        let left = self.ring.is_member(replica.epoch, node) && !self.ring.is_member(epoch, node);
-        match left {
-            true => replica.wipe(0, epoch),
-            false => replica.epoch = epoch,
-        }
-    }
-
-    fn live(&mut self) {
-        let node = self.chance.range(1, 5);
-        match self.chance.range(0, 12) {
-            0..5 => {
-                let from = self.chance.range(1, 5);
-                self.exchange(node, from);
-            }
-            5..8 => self.purge(node),
-            8..10 => self.learn(node, self.ring.latest()),
-            10 => {
-                // One at a time.
-                let down = self.replicas.iter().position(|replica| !replica.up);
-                let node = down.unwrap_or(index(node));
-                self.replicas[node].up ^= true;
-            }
-            _ => self
-                .replicas
-                .iter_mut()
-                .for_each(|replica| replica.up = true),
-        }
-    }
-
-    fn exchange(&mut self, node: u64, from: u64) {
-        let epoch = self.replicas[index(node)]
-            .epoch
-            .max(self.replicas[index(from)].epoch);
-        let both = [node, from];
-        let up = both.iter().all(|&node| self.replicas[index(node)].up);
-        if node == from || !up || !both.iter().all(|&node| self.ring.is_member(epoch, node)) {
-            return;
-        }
-        both.iter().for_each(|&node| self.learn(node, epoch));
-        let from = self.replicas[index(from)].clone();
-        self.replicas[index(node)].pull(&from, false);
-    }
-
-    fn purge(&mut self, node: u64) {
-        let replica = &self.replicas[index(node)];
-        let Some(kept) = replica.kept.filter(|kept| kept.tombstone && replica.up) else {
-            return;
-        };
-        let live = replica.epoch..=self.ring.latest();
-        let owners = live.flat_map(|epoch| self.ring.at(epoch).nodes().to_vec());
-        let mut owners = owners.map(|node| &self.replicas[index(node.get())].seen);
-        let below: Vec<_> = self
-            .minted
-            .iter()
-            .filter(|one| one.version <= kept.version)
-            .collect();
-        if owners.all(|seen| below.iter().all(|one| seen.contains(&one.version.dot))) {
-            let replica = &mut self.replicas[index(node)];
-            replica.purged.insert(kept.version.dot);
-            replica.kept = None;
-            self.purged.push(Purged(kept));
-            self.report.purged += 1;
-        }
-    }
-
     fn replied(&mut self, write: usize, outcome: Outcome) {
         self.check_reply(write, &outcome);
         let running = self.writes.get_mut(&write).unwrap();
@@ -625,11 +597,11 @@ impl World {
         }
         let lone = |copies: &Copies| copies.nodes.as_slice() == [1, 3].map(NodeId::new);
         let lone = matches!(outcome, Outcome::Applied { copies, .. } if lone(&copies));
-        self.aimed = self.plan.aim_at_wipe && lone && self.wiped.is_none();
+        self.aimed = self.plan.aim == Aim::Wipe && lone && self.wiped.is_none();
         if self.aimed {
             self.happen(Event::Step);
         }
-        if self.mix.step_behind_answer && !self.plan.aim_at_wipe && self.chance.permille(200) {
+        if self.mix.step_behind_answer && self.plan.aim != Aim::Wipe && self.chance.permille(200) {
             self.happen(Event::Step);
         }
         if let Some(next) = self.chains.remove(&write) {

@@ -1,13 +1,15 @@
 //! Drives one coordinator by hand and writes down what it wants done.
 
+pub mod reads;
+
 use std::time::Duration;
 
 use ringwood_protocol::Time;
 use ringwood_protocol::coordinator::write::{
-    Answer, Attempt, Conflict, Copies, Effect, Input, Outcome, Request, Standing, Tuning,
+    Answer, Conflict, Copies, Effect, Input, Outcome, Request, Tuning,
 };
 use ringwood_protocol::coordinator::{
-    Failure, Health, Level, Nodes, Part, Replica, ReplicaSet, Stage, Write,
+    Attempt, Failure, Health, Level, Nodes, Part, Replica, ReplicaSet, Stage, Standing, Write,
 };
 use ringwood_types::{Dot, Epoch, Hlc, Incarnation, NodeId, Version};
 

@@ -7,7 +7,8 @@ use ringwood_types::{Hlc, NodeId, Version};
 use super::super::failure::Failure;
 use super::super::plant::Plant;
 use super::super::replicas::Members;
-use super::seam::{Attempt, Conflict, Effect, Why};
+use super::super::standing::Attempt;
+use super::seam::{Conflict, Effect, Why};
 use super::{Holders, Phase, Write};
 use crate::time::Time;
 

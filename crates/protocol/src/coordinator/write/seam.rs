@@ -5,9 +5,10 @@ use core::time::Duration;
 
 use ringwood_types::{Epoch, Hlc, NodeId, Version};
 
-use super::super::failure::{Failure, Health};
+use super::super::failure::Failure;
 use super::super::quorum::{Impossible, Level};
-use super::super::replicas::{Members, Nodes, ReplicaSet};
+use super::super::replicas::Nodes;
+use super::super::standing::{Attempt, Standing};
 use crate::time::Time;
 
 /// What becomes of two writes of a key that do not know of each other.
@@ -17,32 +18,6 @@ pub enum Conflict {
     LastWriteWins,
     /// Both stay: there is no order to check.
     Siblings,
-}
-
-/// The replicas of a request, and what is known of their health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Standing {
-    pub(in super::super) replicas: ReplicaSet,
-    pub(in super::super) healthy: Members,
-    pub(in super::super) reachable: Members,
-}
-
-impl Standing {
-    /// As of now.
-    #[must_use]
-    pub fn new(replicas: ReplicaSet, health: impl Fn(NodeId) -> Health) -> Self {
-        let those = |wanted: &dyn Fn(Health) -> bool| {
-            let all = replicas.nodes().iter().enumerate();
-            all.filter(|&(_, &node)| wanted(health(node)))
-                .map(|(place, _)| place)
-                .collect()
-        };
-        Self {
-            replicas,
-            healthy: those(&|health| health == Health::Healthy),
-            reachable: those(&|health| health != Health::Down),
-        }
-    }
 }
 
 /// A write as it is asked for. The bytes stay with the caller.
@@ -100,10 +75,6 @@ impl Default for Tuning {
         }
     }
 }
-
-/// Numbers the mintings of one write, and rounds of its stores; goes up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Attempt(pub u32);
 
 /// A replica's answer for the last minting, once that is durable there (rule 17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,7 +5,8 @@ use ringwood_types::{NodeId, Version};
 use super::super::failure::Failure;
 use super::super::plant::Plant;
 use super::super::replicas::Members;
-use super::seam::{Answer, Attempt, Conflict, Effect, Outcome, Why};
+use super::super::standing::Attempt;
+use super::seam::{Answer, Conflict, Effect, Outcome, Why};
 use super::{Phase, Write};
 use crate::time::Time;
 
