@@ -2,7 +2,8 @@
 //!
 //! The log is replayed into memtables, not into tables: a store is ready as soon as it is read. One
 //! edit then closes the book on the old log ([`Edit::SealLogs`]) and opens the next segment, so that
-//! what a crash tore off can never be read as if it belonged to what is written from now on.
+//! what a crash tore off can never be read as if it belonged to what is written from now on. Where the
+//! disk has no room for either, the store is opened without a log: see [`Opening::begin_log`].
 //!
 //! # Invariants
 //! - recovery-1: until that edit is durable nothing is changed, so a crash while opening changes
@@ -34,8 +35,8 @@ use crate::store::{Store, StoreParts, apply};
 use crate::tables::TableCache;
 use crate::view::LoggedMemtable;
 use crate::wal::{
-    LiveSegment, LogWriter, Recovered, SegmentPool, TornTail, holds_frames, payload_len_max,
-    recover,
+    LiveSegment, LogWriter, Recovered, Segment, SegmentPool, TornTail, holds_frames,
+    payload_len_max, recover,
 };
 
 /// What opening a store found.
@@ -141,11 +142,7 @@ pub(crate) fn open(
         SEGMENTS_KEPT,
     );
     remove_leftovers(&*disk, &options, &manifest, &mut segments)?;
-    let segment = segments.begin(manifest.numbers().issue(), 0).run()?;
-    segments.gave_up(); // that one is used at once: the spare is still to be made
-    segments.note(segment.number(), segment.len());
-    segments.begun(None, clock.monotonic());
-    let number = segment.number();
+    let number = manifest.numbers().issue();
     let mut edits = Vec::new();
     if let Some(end) = recovered.end {
         edits.push(Edit::SealLogs {
@@ -155,16 +152,21 @@ pub(crate) fn open(
         });
     }
     edits.extend([
-        Edit::AddLog { number },
-        // Most logs are in tables: a store that is opened often must not grow by it.
-        Edit::MinLog {
-            number: first_needed_log(&keyspaces).unwrap_or(number),
-        },
         Edit::LastSeq(SeqNo::new(next_seq.get() - 1)),
         // What the machine's clock says is not noted before something rests on it: it may be wrong.
         Edit::ClockHigh(report.known_time),
     ]);
-    manifest.append(&edits)?;
+    // Most logs are in tables: a store that is opened often must not grow by it.
+    let min_log = first_needed_log(&keyspaces).unwrap_or(number);
+    let opening = Opening {
+        number,
+        edits,
+        min_log,
+    };
+    let segment = opening.begin_log(&disk, &options, &mut manifest, &mut segments)?;
+    if segment.is_some() {
+        segments.begun(None, clock.monotonic());
+    }
     let min_log = manifest.state().min_log;
 
     let tables = TableCache::new(
@@ -184,7 +186,10 @@ pub(crate) fn open(
             payload_len_max(options.log_segment_len),
             Arc::clone(&budget),
         ),
-        log: LogWriter::new(segment, recovered.end, next_seq),
+        log: match segment {
+            Some(segment) => LogWriter::new(segment, recovered.end, next_seq),
+            None => LogWriter::without_segment(number, recovered.end, next_seq),
+        },
         options,
         disk,
         clock,
@@ -201,6 +206,71 @@ pub(crate) fn open(
     store.flush_many_logs();
     store.update_pressure();
     Ok((store, lock, report))
+}
+
+/// How the log goes on once it has been read.
+struct Opening {
+    /// Of its next segment.
+    number: FileNumber,
+    /// What recovery found.
+    edits: Vec<Edit>,
+    min_log: FileNumber,
+}
+
+impl Opening {
+    /// Makes and lists the log's next segment. `None`: the disk has no room for that. What is to be noted is
+    /// noted then with whatever comes next, and the log begins with the first write that finds room.
+    fn begin_log(
+        self,
+        disk: &LatchedDisk,
+        options: &Options,
+        manifest: &mut Manifest,
+        segments: &mut SegmentPool,
+    ) -> Result<Option<Segment>> {
+        let number = self.number;
+        let made = segments.begin(number, 0).run();
+        segments.gave_up(); // that one is used at once: the spare is still to be made
+        let begun = made.and_then(|segment| {
+            let mut edits = self.edits.clone();
+            edits.extend([
+                Edit::AddLog { number },
+                Edit::MinLog {
+                    number: self.min_log,
+                },
+            ]);
+            manifest.append(&edits).map(|()| segment)
+        });
+        match begun {
+            Ok(segment) => {
+                segments.note(number, segment.len());
+                Ok(Some(segment))
+            }
+            Err(error)
+                if error.is_disk_full() && !manifest.has_failed() && disk.failure().is_none() =>
+            {
+                tracing::warn!(
+                    %error,
+                    "the disk has no room to begin a log: there are only reads until it has"
+                );
+                discard_unlisted(disk, &files::log_path(&options.path, number));
+                manifest.owe(self.edits);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Removes what there is of a segment that was not listed: it takes room that others need.
+fn discard_unlisted(disk: &LatchedDisk, log: &Path) {
+    for path in [log, &log.with_extension("log.tmp")] {
+        match disk.remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "a file could not be removed");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// So long a time without a write is more likely a wrong clock than a machine that was off.

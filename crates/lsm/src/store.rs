@@ -158,10 +158,14 @@ impl Store {
         let end = {
             let mut log = self.log();
             log.close(self.clock.wall())?;
-            log.position()
+            log.has_begun().then(|| log.position())
         };
         let next = self.numbers.issue();
         let edits = if self.has_unflushed() {
+            // Where no log has begun, nothing was written: the next open reads what this one has read.
+            let Some(end) = end else {
+                return Ok(());
+            };
             // Written by now and never again: noted, so that a log which is not all there at the next
             // open is damage, and no tail torn off by a crash.
             vec![Edit::SealLogs {

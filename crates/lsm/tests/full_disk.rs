@@ -44,20 +44,31 @@ impl Store {
         store
     }
 
-    fn open(&mut self) {
-        let options = Options {
+    fn options(&self) -> Options {
+        Options {
             threads: 0,
             disk: Arc::new(self.disk.clone()),
             clock: Arc::clone(&self.clock) as _,
             ..Options::new("store")
-        };
-        self.db = Some(Db::open(options).unwrap());
+        }
+    }
+
+    fn open(&mut self) {
+        self.db = Some(Db::open(self.options()).unwrap());
+    }
+
+    fn close(&mut self) {
+        self.db.take().unwrap().close().unwrap();
     }
 
     fn kill(&mut self) {
+        self.die();
+        self.open();
+    }
+
+    fn die(&mut self) {
         self.disk = self.disk.image(0);
         std::mem::forget(self.db.take());
-        self.open();
     }
 
     fn db(&self) -> &Db {

@@ -53,6 +53,8 @@ pub(crate) struct Manifest {
     no_checkpoint_before: u64,
     /// What was found damaged when the file was opened: it is not appended to.
     damage: Vec<Corruption>,
+    /// To be made before all others.
+    owed: Vec<Edit>,
     failed: Option<Arc<Error>>,
 }
 
@@ -117,6 +119,7 @@ impl Manifest {
             checkpoint_end: replayed.checkpoint_end,
             no_checkpoint_before: 0,
             damage: replayed.damage,
+            owed: Vec::new(),
             failed: None,
         })
     }
@@ -180,6 +183,12 @@ impl Manifest {
         &self.damage
     }
 
+    /// Has `edits` made together with the next that are appended, before them. For what must be known
+    /// before anything else is, and has no room yet.
+    pub(crate) fn owe(&mut self, edits: Vec<Edit>) {
+        self.owed.extend(edits);
+    }
+
     /// Makes all of `edits`, or none, and returns when they are durable.
     ///
     /// # Errors
@@ -195,7 +204,7 @@ impl Manifest {
             return Err(Error::Failed { cause });
         }
         let mut state = self.state.clone();
-        for edit in edits {
+        for edit in self.owed.iter().chain(edits) {
             if let Err(invalid) = state.apply(edit) {
                 panic!("{invalid}: {edit:?}");
             }
@@ -211,10 +220,11 @@ impl Manifest {
             .apply(&next_file)
             .expect("a number contradicts nothing");
         let mut payload = Vec::new();
-        for edit in edits.iter().chain([&next_file]) {
+        for edit in self.owed.iter().chain(edits).chain([&next_file]) {
             edit.encode_to(&mut payload);
         }
         self.write(&payload)?;
+        self.owed.clear();
         self.state = state;
         Ok(())
     }
@@ -373,6 +383,7 @@ impl Fresh {
             checkpoint_end: self.position.end,
             no_checkpoint_before: 0,
             damage: Vec::new(),
+            owed: Vec::new(),
             failed: None,
         }
     }

@@ -200,15 +200,28 @@ impl Store {
     pub(super) fn leave_segment(&self, len: u64) -> Result<()> {
         let segment = self.next_segment(len)?;
         let mut log = self.log();
-        let previous = log.number();
+        let previous = log.has_begun().then(|| log.number());
         log.rotate(segment)?;
         self.current_log
             .store(log.number().get(), Ordering::Release);
         drop(log);
-        lock(&self.segments).begun(Some(previous), self.clock.monotonic());
+        lock(&self.segments).begun(previous, self.clock.monotonic());
         self.spare_due.store(false, Ordering::Relaxed);
         self.log_grew.store(true, Ordering::Relaxed);
-        Ok(())
+        match previous {
+            Some(_) => Ok(()),
+            None => self.release_replayed_logs(),
+        }
+    }
+
+    /// Gives up the logs that were there when the store was opened and that nothing needs. Opening does so
+    /// where it has room to begin a log.
+    fn release_replayed_logs(&self) -> Result<()> {
+        let number = self.first_needed_log(&[]);
+        match self.release_logs(&[Edit::MinLog { number }]) {
+            Err(error) if error.is_disk_full() && !self.manifest().has_failed() => Ok(()),
+            released => released,
+        }
     }
 
     /// Whether the next segment should be made now.

@@ -46,7 +46,10 @@ pub(crate) struct LogStatistics {
 /// The end of the log, where groups are appended.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
-    segment: Segment,
+    /// `None`: the log has not begun, for want of room.
+    segment: Option<Segment>,
+    /// Of the segment; of no file before the log has begun, but of none that is read either.
+    number: FileNumber,
     /// Where the next frame goes. On a page boundary unless the last frame was buffered.
     offset: u64,
     /// Before this every page that `offset` has reached was written whole through the cache.
@@ -75,9 +78,22 @@ impl LogWriter {
     /// Continues the log in `segment`, an empty one. `after` is where the log ended when it was
     /// recovered (`None`: it is a new log), and `next_seq` the number of the next entry.
     pub(crate) fn new(segment: Segment, after: Option<LogPosition>, next_seq: SeqNo) -> Self {
-        let start = LogPosition::start_of(segment.number());
+        let mut writer = Self::without_segment(segment.number(), after, next_seq);
+        writer.segment = Some(segment);
+        writer
+    }
+
+    /// As [`new`](Self::new), where there is no room for a segment yet: nothing [fits](Self::fits) before
+    /// the log [begins](Self::rotate) in one, numbered above `number`.
+    pub(crate) fn without_segment(
+        number: FileNumber,
+        after: Option<LogPosition>,
+        next_seq: SeqNo,
+    ) -> Self {
+        let start = LogPosition::start_of(number);
         Self {
-            segment,
+            segment: None,
+            number,
             offset: FIRST_FRAME,
             filled: FIRST_FRAME,
             dirty: false,
@@ -94,27 +110,39 @@ impl LogWriter {
     /// [`payload_len_max`](super::format::payload_len_max) bytes.
     pub(crate) fn fits(&self, frame: &Frame) -> bool {
         let end = self.offset + (FRAME_HEADER_LEN + frame.payload_len()) as u64;
-        end.next_multiple_of(PAGE_LEN as u64) + RESERVED_LEN <= self.segment.len()
+        let end = end.next_multiple_of(PAGE_LEN as u64) + RESERVED_LEN;
+        let segment = self.segment.as_ref();
+        segment.is_some_and(|segment| end <= segment.len())
+    }
+
+    /// Whether there is a segment to write to.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.segment.is_some()
     }
 
     /// Whether so much of the segment is written that the next one should be made.
     pub(crate) fn is_well_begun(&self) -> bool {
-        self.offset >= self.segment.len() / 4
+        let segment = self.segment.as_ref();
+        segment.is_some_and(|segment| self.offset >= segment.len() / 4)
     }
 
-    /// Continues in `next`, an empty segment with a higher number.
+    /// Continues in `next`, an empty segment with a higher number; or begins there.
     ///
     /// # Errors
     /// As [`write`](Self::write). Where nothing was written to the present segment, a mark is: recovery
     /// takes a segment without frames for the end of the log, or for a hole if others follow.
     pub(crate) fn rotate(&mut self, next: Segment) -> Result<()> {
-        if self.offset == FIRST_FRAME {
+        if self.has_begun() && self.offset == FIRST_FRAME {
             self.append(&mut Frame::new(), Durability::Synced, false)?;
         }
-        assert!(next.number() > self.segment.number(), "the log goes up");
-        let previous = std::mem::replace(&mut self.segment, next);
+        assert!(next.number() > self.number, "the log goes up");
+        if !self.has_begun() && self.durable == LogPosition::start_of(self.number) {
+            self.durable = LogPosition::start_of(next.number());
+        }
+        self.number = next.number();
+        let previous = self.segment.replace(next);
         if self.dirty {
-            self.dirty_before.push(previous);
+            self.dirty_before.extend(previous);
         }
         self.dirty = false;
         self.offset = FIRST_FRAME;
@@ -166,8 +194,10 @@ impl LogWriter {
     pub(crate) fn close(&mut self, time_ms: u64) -> Result<()> {
         // ORDER: the end mark says that the last frame is durable, so that must be true first.
         self.sync()?;
-        self.last_time_ms = time_ms;
-        self.append(&mut Frame::new(), Durability::Synced, true)?;
+        if self.has_begun() {
+            self.last_time_ms = time_ms;
+            self.append(&mut Frame::new(), Durability::Synced, true)?;
+        }
         self.state = State::Closed;
         Ok(())
     }
@@ -181,14 +211,14 @@ impl LogWriter {
     /// Where the next frame goes.
     pub(crate) fn position(&self) -> LogPosition {
         LogPosition {
-            log: self.segment.number(),
+            log: self.number,
             offset: self.offset,
         }
     }
 
     /// The segment that is written.
     pub(crate) fn number(&self) -> FileNumber {
-        self.segment.number()
+        self.number
     }
 
     /// The number that the next entry takes.
@@ -238,12 +268,18 @@ impl LogWriter {
         Ok(())
     }
 
+    fn segment(&self) -> &Segment {
+        let segment = self.segment.as_ref();
+        segment.expect("nothing fits into a log that has not begun")
+    }
+
     fn header_of(&self, frame: &Frame, durability: Durability, end: bool) -> FrameHeader {
+        let salt = self.segment().header.salt;
         FrameHeader {
-            payload_checksum: checksum(self.segment.header.salt, frame.payload()),
-            payload_hash: payload_hash(self.segment.header.salt, frame.payload()),
+            payload_checksum: checksum(salt, frame.payload()),
+            payload_hash: payload_hash(salt, frame.payload()),
             payload_len: u32::try_from(frame.payload_len()).expect("at most a segment's length"),
-            log: self.segment.number(),
+            log: self.number,
             first_seq: self.next_seq,
             count: frame.count(),
             time_ms: self.last_time_ms,
@@ -257,7 +293,7 @@ impl LogWriter {
     fn write_durably(&mut self, frame: &mut Frame, header: &FrameHeader) -> Result<()> {
         assert!(self.offset.is_multiple_of(PAGE_LEN as u64), "wal-4");
         let end = header.next_offset(self.offset);
-        let segment = &self.segment;
+        let segment = self.segment();
         let bytes = frame.sealed(header, segment.header.salt, to_usize(end - self.offset));
         let written = match &segment.direct {
             Some(direct) => direct.write_at(bytes, self.offset),
@@ -282,20 +318,17 @@ impl LogWriter {
             self.filled = next;
             next
         } else {
-            self.filled = next.next_multiple_of(PREFILL_LEN).min(self.segment.len());
+            self.filled = next.next_multiple_of(PREFILL_LEN).min(self.segment().len());
             self.filled
         };
-        let bytes = frame.sealed(
-            header,
-            self.segment.header.salt,
-            to_usize(end - self.offset),
-        );
         // INVARIANT wal-5: from here on the cache has what the disk has not.
         self.dirty = true;
-        self.segment
+        let segment = self.segment();
+        let bytes = frame.sealed(header, segment.header.salt, to_usize(end - self.offset));
+        segment
             .cached
             .write_at(bytes, self.offset)
-            .map_err(|error| Error::io("write", &self.segment.path, error))?;
+            .map_err(|error| Error::io("write", &segment.path, error))?;
         self.count_written(header, end);
         Ok(())
     }
@@ -303,7 +336,7 @@ impl LogWriter {
     /// Syncs every dirty segment. ORDER: oldest first, as a frame is worth nothing without those
     /// before it.
     fn sync_dirty(&mut self) -> Result<()> {
-        for segment in self.dirty_before.iter().chain([&self.segment]) {
+        for segment in self.dirty_before.iter().chain(&self.segment) {
             segment
                 .cached
                 .sync()

@@ -2,6 +2,7 @@
 //! put there, damage, many keyspaces.
 
 use std::ops::Bound;
+use std::path::Path;
 
 use ringwood_env::Disk;
 use ringwood_lsm::{Error, ReadOptions};
@@ -26,8 +27,14 @@ impl Store {
 
     /// Somebody else takes what is left of the disk.
     fn crowd(&self) {
-        let len = usize::try_from(self.free()).unwrap();
+        let taken = self.disk.read_file(ALIEN).map_or(0, |bytes| bytes.len());
+        let len = taken + usize::try_from(self.free()).unwrap();
         self.disk.write_file(ALIEN, vec![7; len]);
+    }
+
+    /// What they took is free again.
+    fn leave(&self) {
+        self.disk.remove_file(Path::new(ALIEN)).unwrap();
     }
 
     fn in_key_order(&self) -> Vec<u64> {
@@ -294,4 +301,75 @@ fn many_keyspaces_share_the_room() {
         }
     }
     assert!(put(next));
+}
+
+/// Filled by others to the last byte, and opened so, twice.
+fn opened_without_a_free_byte(end: impl Fn(&mut Store)) {
+    let mut store = Store::new(24 * MIB, 5_000);
+    for _ in 0..300 {
+        assert!(store.put());
+        store.work();
+    }
+    for round in 0..2 {
+        end(&mut store);
+        store.crowd();
+        assert_eq!(store.free(), 0);
+        store.open();
+        assert!(store.db().is_disk_full());
+        store.check();
+        assert!(!store.put());
+        assert_ne!(store.try_delete(round), End::Waits);
+        store.work();
+        store.check();
+    }
+    store.leave();
+    store.rest();
+    assert!(store.put(), "not writable although there is room again");
+    store.delete(100);
+    store.kill();
+    store.check();
+    store.close();
+    let verified = ringwood_lsm::verify(&store.options());
+    assert!(verified.unwrap().is_clean());
+}
+
+#[test]
+fn a_killed_store_opens_without_a_free_byte() {
+    opened_without_a_free_byte(Store::die);
+}
+
+#[test]
+fn a_closed_store_opens_without_a_free_byte() {
+    opened_without_a_free_byte(Store::close);
+}
+
+/// The log begins once there is room: before that memtables are written out, or not.
+#[test]
+fn what_was_replayed_outlives_a_log_that_begins_late() {
+    for flushed in [false, true] {
+        let mut store = Store::new(24 * MIB, 5_000);
+        for _ in 0..50 {
+            assert!(store.put());
+        }
+        for killed in [true, false] {
+            store.die();
+            store.crowd();
+            store.open();
+            store.leave();
+            if flushed {
+                store.db().flush().unwrap();
+            }
+            if killed {
+                store.kill();
+                store.check();
+            }
+            assert!(store.put());
+            store.check();
+        }
+        store.kill();
+        store.check();
+        store.close();
+        store.open();
+        store.check();
+    }
 }

@@ -72,6 +72,29 @@ async fn a_full_disk_takes_no_puts_until_there_is_room_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_comes_up_on_a_disk_without_a_free_byte() {
+    let disk = FaultyDisk::new(1);
+    let server = serving(&disk, ServerConfig::default());
+    let mut client = Client::connect(server.address).await;
+    assert_eq!(client.put("/kv/before", b"x").await.status, 204);
+    let disk = disk.image(0);
+    disk.set_capacity(Some(0));
+    let server = serving(&disk, ServerConfig::default());
+    let mut client = Client::connect(server.address).await;
+    assert_eq!(client.get("/kv/before").await.body, b"x");
+    let answer = client.put("/kv/after", b"x").await;
+    let expected = (507, "DISK_FULL".to_owned(), "not_applied".to_owned());
+    assert_eq!(answer.refusal(), expected);
+    let ready = client.get("/readyz").await;
+    assert_eq!(ready.status, 200);
+    assert!(ready.body.starts_with(b"ready, but the disk is full"));
+    disk.set_capacity(None);
+    assert_eq!(client.put("/kv/after", b"x").await.status, 204);
+    assert_eq!(client.delete("/kv/before").await.status, 204);
+    assert_eq!(client.get("/readyz").await.body, b"ready\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_failed_sync_nothing_is_promised_and_reads_go_on() {
     let disk = FaultyDisk::new(1);
     let server = serving(&disk, ServerConfig::default());
