@@ -214,7 +214,15 @@ impl CommitQueue {
         target: &impl CommitTarget,
     ) -> Result<SeqNo> {
         let mut queue = self.lock();
-        let ticket = queue.push(batch, durability, &self.budget)?;
+        let ticket = match queue.push(batch, durability, &self.budget) {
+            Ok(ticket) => ticket,
+            Err(error) => {
+                drop(queue);
+                // Of a writer who panicked: nobody may come after this one.
+                self.make_calls();
+                return Err(error);
+            }
+        };
         // Nobody else may come to serve the queue: there is no log thread, or it is in a call.
         let alone = !self.has_thread || self.holds_calls() || self.is_log_thread_away();
         let inline = queue.token_is_free()
@@ -279,8 +287,12 @@ impl CommitQueue {
         }
     }
 
-    /// Whether a batch waits, and nobody is writing or about to.
+    /// Whether a batch waits, and nobody is writing or about to; or calls do that a writer left behind who
+    /// panicked, where no log thread makes them.
     pub(crate) fn needs_writer(&self) -> bool {
+        if !self.has_thread && self.calls_wait.load(Ordering::Acquire) && !self.holds_calls() {
+            return true;
+        }
         if self.has_thread && !self.is_log_thread_away() {
             return false;
         }

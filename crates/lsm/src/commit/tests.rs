@@ -164,9 +164,15 @@ mod threads {
             };
             let queue = queue(false);
             let tickets = [0, 1].map(|_| queue.submit(&batch(), Durability::Synced).unwrap());
+            let called = Arc::new(AtomicBool::new(false));
+            let call = Arc::clone(&called);
+            tickets[0]
+                .clone()
+                .on_complete(move |_| call.store(true, Ordering::Relaxed));
             let token = token_of_work(&queue);
             let ran = catch_unwind(AssertUnwindSafe(|| queue.run(token, &target, u32::MAX)));
             assert!(ran.is_err());
+            assert!(queue.needs_writer(), "a job makes the call");
             let [first, second] = tickets.map(|ticket| {
                 assert!(ticket.is_done());
                 ticket.wait()
@@ -178,6 +184,7 @@ mod threads {
             assert!(matches!(second, Err(Error::Failed { .. })), "{second:?}");
             let later = queue.write(&batch(), Durability::Synced, &target);
             assert!(matches!(later, Err(Error::Failed { .. })), "{later:?}");
+            assert!(called.load(Ordering::Relaxed) && !queue.needs_writer());
             assert!(queue.take_token().is_some(), "it was put back");
         }
     }
