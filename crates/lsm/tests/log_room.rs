@@ -119,6 +119,39 @@ fn a_log_grows_with_the_rate_of_writes_and_gives_its_room_back_at_rest() {
 }
 
 #[test]
+fn a_full_disk_keeps_no_long_segment_for_a_rate_that_was() {
+    let disk = FaultyDisk::new(0);
+    let clock = Arc::new(ManualClock::default());
+    let db = Db::open(options(&disk, &clock)).unwrap();
+    let keyspace = made(&db);
+    let lens = || -> Vec<u64> {
+        let logs = disk.paths().into_iter();
+        let logs = logs.filter(|path| path.ends_with(".log"));
+        logs.map(|path| disk.read_file(&path).unwrap().len() as u64)
+            .collect()
+    };
+    // Until a spare that is longer stands beside segments of the first length.
+    let put = |i| keyspace.put(&number(i), &[7; 10_000], Durability::Buffered);
+    let mut i = 0;
+    while lens().iter().all(|len| *len <= MIB / 4) {
+        put(i).unwrap();
+        i += 1;
+        clock.advance(Duration::from_micros(100));
+        run_jobs(&db);
+    }
+    disk.set_capacity(Some(room(&disk, "") + 2 * MIB));
+    while put(i).is_ok() {
+        i += 1;
+    }
+    assert!(db.is_disk_full());
+    for _ in 0..10 {
+        run_jobs(&db);
+        clock.advance(Duration::from_secs(1));
+    }
+    assert!(lens().iter().all(|len| *len <= MIB / 4), "{:?}", lens());
+}
+
+#[test]
 fn a_batch_longer_than_the_first_segment_is_taken() {
     let disk = FaultyDisk::new(0);
     let clock = Arc::default();

@@ -12,7 +12,7 @@ use crate::files::{self, FileNumber};
 use crate::keyspaces::OpenKeyspace;
 use crate::locks::lock;
 use crate::manifest::Edit;
-use crate::wal::{FIRST_LEN, Preparation, Segment};
+use crate::wal::{FIRST_LEN, Preparation, Segment, SegmentPool};
 
 /// Bytes that the next open replays at most after a close in order: a few milliseconds.
 const REPLAYED_LEN_MAX: usize = 1 << 20;
@@ -117,13 +117,11 @@ impl Store {
 
     /// Gives back the room that only a higher rate of writes needed.
     pub(crate) fn trim_log(&self) -> Result<()> {
-        self.discard_logs(lock(&self.segments).give_back());
+        let unwanted = lock(&self.segments).give_back();
+        self.discard_logs(unwanted);
         let segment = {
-            let current = self.current_log();
             let mut segments = lock(&self.segments);
-            let len = segments.len_of(current);
-            let is_long = len > FIRST_LEN && len > LONG_AT_REST * self.unflushed_len() as u64;
-            if segments.is_preparing() || !is_long {
+            if segments.is_preparing() || !self.has_long_segment(&segments) {
                 return Ok(());
             }
             segments.begin(self.numbers.issue(), 0)
@@ -143,7 +141,19 @@ impl Store {
 
     /// Whether there is something that [`make_room`](Self::make_room) would give up.
     pub(crate) fn has_room_to_give(&self) -> bool {
-        lock(&self.segments).has_obsolete() || self.has_unsealed()
+        let gives = {
+            let segments = lock(&self.segments);
+            segments.has_obsolete() || self.has_long_segment(&segments)
+        };
+        gives || self.has_unsealed()
+    }
+
+    /// Whether the present segment, or the spare behind it, is longer than what is to come needs. Both are
+    /// listed: they go once the log goes on behind them.
+    fn has_long_segment(&self, segments: &SegmentPool) -> bool {
+        let len = segments.len_of(self.current_log());
+        let is_long = len > FIRST_LEN && len > LONG_AT_REST * self.unflushed_len() as u64;
+        is_long || segments.has_spare(FIRST_LEN + 1)
     }
 
     /// INVARIANT space-2: gives up what is kept for speed, and has all that is in memory written out, so
