@@ -80,6 +80,15 @@ pub enum Error {
     #[error("writes are held back until background work catches up")]
     Stalled,
 
+    /// Writes wait for background work that fails again and again, say because a table cannot be read. Not
+    /// applied; reads go on. Writes go on once the cause is mended: for a damaged table, by
+    /// [`repair`](crate::repair).
+    #[error("writes are stopped, as background work they wait for fails: {cause}")]
+    Blocked {
+        /// How it failed the last time.
+        cause: Arc<Error>,
+    },
+
     /// A read limited to memory would have to wait for the disk. Ask again with [`ReadTier::Disk`](crate::ReadTier::Disk).
     #[error("the answer is not in memory")]
     WouldBlock,
@@ -221,6 +230,7 @@ impl Error {
     pub fn is_disk_full(&self) -> bool {
         match self {
             Self::DiskFull { .. } => true,
+            Self::Blocked { cause } => cause.is_disk_full(),
             Self::Io { source, .. } => {
                 matches!(
                     source.kind(),

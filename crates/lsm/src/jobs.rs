@@ -90,6 +90,8 @@ pub(crate) struct Marks {
     pub(crate) room_rests_until: Duration,
     /// How often work of a kind has failed, and why it did last.
     failures: BTreeMap<WorkKind, (u64, Error)>,
+    /// Kinds whose last work failed.
+    failing: BTreeSet<WorkKind>,
     /// Memtables with later changes are not written out yet: a checkpoint is taken.
     flush_upto: Option<SeqNo>,
     /// Jobs that are being run.
@@ -145,6 +147,23 @@ impl Marks {
         let (count, last) = self.failures.entry(kind).or_insert((0, error.clone()));
         *count += 1;
         *last = error.clone();
+        self.failing.insert(kind);
+    }
+
+    pub(crate) fn note_success(&mut self, kind: WorkKind) {
+        self.failing.remove(&kind);
+    }
+
+    /// What keeps memtables or tables from being written out, as far as it is known.
+    fn failing(&self) -> Option<Error> {
+        let failing = self.failing.iter();
+        let mut failing = failing.filter(|kind| **kind != WorkKind::Other);
+        let failed = failing.find_map(|kind| self.failures.get(kind));
+        let damage = || {
+            let mut damaged = self.compacting.values().flat_map(InProgress::damaged);
+            damaged.next().cloned().map(Error::from)
+        };
+        failed.map(|(_, error)| error.clone()).or_else(damage)
     }
 
     /// Whether any of a view's sealed memtables may be written out now.
@@ -205,6 +224,11 @@ impl Jobs {
         self.stopping.store(true, Ordering::Release);
         let _marks = self.lock();
         self.changed.notify_all();
+    }
+
+    /// Why memtables or tables that wait are not written out, if it is known.
+    pub(crate) fn failing(&self) -> Option<Error> {
+        self.lock().failing()
     }
 
     /// A job, marked as being done.

@@ -22,6 +22,8 @@ const STOP_CHECK: Duration = Duration::from_millis(100);
 pub(crate) struct Pressure {
     /// Bytes a second, [`NO_LIMIT`] or [`STOP`].
     limit: AtomicU64,
+    /// Since when writers are stopped, on the monotonic clock.
+    stopped_since: Mutex<Option<Duration>>,
     /// When, on the monotonic clock, what was let in is paid for.
     paid_until: Mutex<Duration>,
     eased: Condvar,
@@ -34,6 +36,7 @@ impl Pressure {
     pub(crate) fn new(may_wait: bool) -> Self {
         Self {
             limit: AtomicU64::new(NO_LIMIT),
+            stopped_since: Mutex::default(),
             paid_until: Mutex::default(),
             eased: Condvar::new(),
             may_wait,
@@ -42,7 +45,7 @@ impl Pressure {
     }
 
     /// Takes the hardest of what the keyspaces ask for.
-    pub(crate) fn update(&self, wanted: impl Iterator<Item = WritePressure>) {
+    pub(crate) fn update(&self, wanted: impl Iterator<Item = WritePressure>, now: Duration) {
         let limits = wanted.map(|pressure| match pressure {
             WritePressure::None => NO_LIMIT,
             WritePressure::Delay { bytes_per_second } => bytes_per_second.clamp(1, STOP - 1),
@@ -55,6 +58,10 @@ impl Pressure {
             (a, b) => a.min(b),
         });
         let limit = hardest.unwrap_or(NO_LIMIT);
+        {
+            let mut stopped_since = lock(&self.stopped_since);
+            *stopped_since = (limit == STOP).then(|| stopped_since.unwrap_or(now));
+        }
         if self.limit.swap(limit, Ordering::Relaxed) == STOP && limit != STOP {
             let _guard = lock(&self.paid_until);
             self.eased.notify_all();
@@ -63,6 +70,12 @@ impl Pressure {
 
     pub(crate) fn must_stop(&self) -> bool {
         self.limit.load(Ordering::Relaxed) == STOP
+    }
+
+    /// How long writers have been stopped, if they are.
+    pub(crate) fn stopped_for(&self, clock: &dyn Clock) -> Option<Duration> {
+        let since = (*lock(&self.stopped_since))?;
+        Some(clock.monotonic().saturating_sub(since))
     }
 
     /// Times a writer had to wait.
@@ -146,13 +159,15 @@ impl Pressure {
         if !self.may_wait {
             return Err(Error::Stalled);
         }
-        let mut guard = lock(&self.paid_until);
         while self.must_stop() {
             if let Some(error) = refusal() {
                 return Err(error);
             }
-            let waited = self.eased.wait_timeout(guard, STOP_CHECK);
-            guard = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let guard = lock(&self.paid_until);
+            if self.must_stop() {
+                let waited = self.eased.wait_timeout(guard, STOP_CHECK);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            }
         }
         Ok(())
     }
@@ -177,7 +192,7 @@ mod tests {
             (vec![delay(9), WritePressure::None, delay(5)], 5),
             (vec![delay(9), WritePressure::Stop, delay(5)], STOP),
         ] {
-            pressure.update(wishes.into_iter());
+            pressure.update(wishes.into_iter(), Duration::ZERO);
             assert_eq!(pressure.limit.load(Ordering::Relaxed), expected);
         }
     }
@@ -191,6 +206,7 @@ mod tests {
                 bytes_per_second: 1000,
             }]
             .into_iter(),
+            Duration::ZERO,
         );
         assert_eq!(pressure.delay(&clock), None);
         pressure.hold_back(500, &clock, || None).unwrap();
@@ -203,7 +219,7 @@ mod tests {
     #[test]
     fn a_stopped_writer_goes_on_when_eased_and_hears_of_failure() {
         let pressure = Arc::new(Pressure::new(true));
-        pressure.update([WritePressure::Stop].into_iter());
+        pressure.update([WritePressure::Stop].into_iter(), Duration::ZERO);
         let waiter = {
             let pressure = Arc::clone(&pressure);
             std::thread::spawn(move || pressure.hold_back(1, &SystemClock, || None))
@@ -211,14 +227,14 @@ mod tests {
         while pressure.waits() == 0 {
             std::thread::yield_now();
         }
-        pressure.update([WritePressure::None].into_iter());
+        pressure.update([WritePressure::None].into_iter(), Duration::ZERO);
         waiter.join().unwrap().unwrap();
 
-        pressure.update([WritePressure::Stop].into_iter());
+        pressure.update([WritePressure::Stop].into_iter(), Duration::ZERO);
         let failed = pressure.hold_back(1, &SystemClock, || Some(Error::Closed));
         assert!(matches!(failed, Err(Error::Closed)));
         let impatient = Pressure::new(false);
-        impatient.update([WritePressure::Stop].into_iter());
+        impatient.update([WritePressure::Stop].into_iter(), Duration::ZERO);
         assert!(matches!(
             impatient.hold_back(1, &SystemClock, || None),
             Err(Error::Stalled)

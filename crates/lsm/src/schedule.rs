@@ -171,8 +171,9 @@ impl Store {
     pub(crate) fn run_job(&self, job: Job) -> Result<()> {
         let running = self.jobs.begin(&job)?;
         let result = self.run_work(job.work());
-        if let Err(error) = &result {
-            self.note_failure(job.work(), error);
+        match &result {
+            Ok(()) => self.jobs.lock().note_success(job.work().kind()),
+            Err(error) => self.note_failure(job.work(), error),
         }
         drop(job);
         drop(running);

@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use ringwood_env::{Clock, Disk, LatchedDisk};
 
@@ -99,6 +100,9 @@ pub(crate) struct StoreParts {
     pub(crate) share: Share,
 }
 
+/// After so long without a write, one that waits for background work which fails hears why.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Memtables that may wait to be written out before writes must wait for them.
 pub(crate) const SEALED_MAX: usize = 3;
 
@@ -181,7 +185,10 @@ impl Store {
             ]
         };
         match self.release_logs(&edits) {
-            Ok(()) => self.discard_logs(lock(&self.segments).give_back()),
+            Ok(()) => {
+                let unwanted = lock(&self.segments).give_back();
+                self.discard_logs(unwanted);
+            }
             Err(error) => {
                 tracing::warn!(%error, "the log was closed, but its end could not be noted");
             }
@@ -208,7 +215,7 @@ impl Store {
         }
         if self.pressure.must_stop() {
             self.counters.stalls.add(1);
-            return Err(Error::Stalled);
+            return Err(self.blocked().unwrap_or(Error::Stalled));
         }
         self.pressure.note(batch.encoded_len(), &*self.clock);
         let ticket = self.commit.submit(batch, durability)?;
@@ -220,7 +227,17 @@ impl Store {
 
     /// Why a batch that waits would not be written, if so.
     fn refusal(&self, batch: &Batch) -> Option<Error> {
-        self.check_writable().and_then(|()| self.admit(batch)).err()
+        let refused = self.check_writable().and_then(|()| self.admit(batch));
+        refused.err().or_else(|| self.blocked())
+    }
+
+    /// Why writers who are stopped would wait for ever, if so.
+    fn blocked(&self) -> Option<Error> {
+        let stopped_for = self.pressure.stopped_for(&*self.clock)?;
+        let cause = (stopped_for >= STOP_PATIENCE).then(|| self.jobs.failing())??;
+        Some(Error::Blocked {
+            cause: Arc::new(cause),
+        })
     }
 
     /// Makes every buffered write durable.
@@ -333,7 +350,7 @@ impl Store {
         // One at a time: an older picture must not replace a newer one.
         let _turn = lock(&self.pressure_update);
         let keyspaces = self.keyspaces.all();
-        self.pressure.update(keyspaces.values().map(|keyspace| {
+        let wanted = keyspaces.values().map(|keyspace| {
             let view = keyspace.view();
             let tables = compaction::pressure(&view.version, &keyspace.options);
             if view.sealed.len() >= SEALED_MAX {
@@ -341,7 +358,8 @@ impl Store {
             } else {
                 tables
             }
-        }));
+        });
+        self.pressure.update(wanted, self.clock.monotonic());
     }
 
     pub(crate) fn manifest(&self) -> MutexGuard<'_, Manifest> {

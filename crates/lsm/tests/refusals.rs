@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use ringwood_env::faulty::{Class, Failure, Fault, FaultPlan, Operation};
-use ringwood_env::{Disk, FaultyDisk};
+use ringwood_env::{Disk, FaultyDisk, ManualClock};
 use ringwood_lsm::{
-    Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, Options, ReadOptions,
+    Batch, Compression, Db, Durability, Error, Keyspace, KeyspaceOptions, Options, ReadOptions,
     TargetProblem,
 };
 
@@ -152,6 +153,52 @@ fn a_flush_hears_of_its_own_failures_only() {
     site.db.checkpoint(Path::new("copy")).unwrap();
     site.mend();
     site.check_all(1);
+}
+
+/// No end of it is in sight, and nobody would know why.
+#[test]
+fn writers_hear_which_table_keeps_them_stopped() {
+    let (disk, clock) = (FaultyDisk::new(7), Arc::new(ManualClock::default()));
+    let mut options = options(&disk);
+    options.clock = Arc::clone(&clock) as _;
+    let db = Db::open(options).unwrap();
+    let space = db
+        .create_keyspace("data", KeyspaceOptions::default())
+        .unwrap();
+    // Tables that all overlap.
+    let submit = || {
+        let mut batch = Batch::new();
+        for key in [b"a", b"z"] {
+            batch.put(space.id(), key, &[7; 100]).unwrap();
+        }
+        let ticket = db.submit(&batch, Durability::Buffered)?;
+        let writer = db.next_job().unwrap();
+        db.run(writer).unwrap();
+        ticket.wait()
+    };
+    let unreadable = Failure::for_good(Class::Only(Operation::Read), 1, Fault::Io).of(".sst");
+    disk.set_plan(FaultPlan::fail(unreadable));
+    let stopped = (0..1000).find_map(|_| {
+        let refused = submit().err();
+        if refused.is_none() {
+            db.flush().unwrap();
+        }
+        refused
+    });
+    let stopped = stopped.expect("tables pile up");
+    assert!(matches!(stopped, Error::Stalled), "{stopped}");
+    let mut jobs = (0..100).map_while(|_| db.next_job());
+    assert!(jobs.any(|job| db.run(job).is_err()), "nothing is read");
+    assert!(matches!(submit(), Err(Error::Stalled)), "it is tried again");
+    clock.advance(Duration::from_secs(10));
+    let blocked = submit().unwrap_err();
+    assert!(matches!(blocked, Error::Blocked { .. }), "{blocked}");
+    assert!(blocked.to_string().contains(".sst"), "{blocked}");
+    disk.set_plan(FaultPlan::default());
+    while let Some(job) = db.next_job() {
+        db.run(job).unwrap();
+    }
+    submit().unwrap();
 }
 
 fn problem_of(made: Result<(), Error>) -> TargetProblem {

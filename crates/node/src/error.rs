@@ -229,7 +229,8 @@ impl NodeError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Unprocessed | Self::RateLimited { .. } => true,
-            Self::Engine(error) => matches!(error, lsm::Error::Stalled) || error.is_disk_full(),
+            Self::Engine(lsm::Error::Stalled | lsm::Error::Blocked { .. }) => true,
+            Self::Engine(error) => error.is_disk_full(),
             _ => false,
         }
     }

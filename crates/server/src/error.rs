@@ -289,7 +289,7 @@ fn code_of_engine(error: &lsm::Error) -> Code {
         lsm::Error::Corruption(_) => Code::CorruptData,
         lsm::Error::Failed { .. } => Code::StoreFailed,
         lsm::Error::OutcomeUnknown { .. } => Code::OutcomeUnknown,
-        lsm::Error::Stalled => Code::WritesStalled,
+        lsm::Error::Stalled | lsm::Error::Blocked { .. } => Code::WritesStalled,
         lsm::Error::KeyTooLarge { .. } => Code::KeyTooLarge,
         lsm::Error::ValueTooLarge { .. } => Code::ValueTooLarge,
         lsm::Error::BatchTooLarge { .. } => Code::BatchTooLarge,
