@@ -2,8 +2,10 @@
 //! and drops.
 //!
 //! [`replicas`] says who they are, [`Standing`] how they are, [`quorum`] how many answers are enough,
-//! [`Failure`] why one does not come. [`write`](mod@write) and [`read`] are the machines.
+//! [`Failure`] why one does not come. [`write`](mod@write) and [`read`] are the machines, [`batch`] goes over
+//! many writes.
 
+pub mod batch;
 mod failure;
 #[cfg(feature = "plant")]
 pub mod plant;
@@ -15,6 +17,7 @@ pub mod replicas;
 mod standing;
 pub mod write;
 
+pub use batch::Batch;
 pub use failure::Failure;
 pub use quorum::{Impossible, Level, ReadQuorum, WriteQuorum};
 pub use read::Read;

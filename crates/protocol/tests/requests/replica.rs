@@ -7,7 +7,7 @@ use ringwood_protocol::coordinator::write::Answer;
 use ringwood_types::{Dot, Hlc, Incarnation, Version};
 
 /// A shortcut of what a replica answers, by its row in CAUSALITY.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReplicaDefect {
     /// Row 29: whose dot is covered is held.
     SkipIsHeld,
@@ -20,14 +20,14 @@ pub enum ReplicaDefect {
 }
 
 /// A version that lies at a replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kept {
     pub version: Version,
     pub write: usize,
     pub tombstone: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Replica {
     pub up: bool,
     /// What its wall clock is off, in milliseconds.

@@ -140,9 +140,10 @@ pub enum Effect {
         attempt: Attempt,
         /// The epoch of the request.
         epoch: Epoch,
-        /// Last-write-wins: at a later time than this.
+        /// At a later time than this.
         above: Hlc,
-        /// Last-write-wins: and not later than this, or not at all ([`Failure::AboveLimit`]).
+        /// And not later than this, or not at all ([`Failure::AboveLimit`]): so a request that is long under
+        /// way does nothing.
         limit: Hlc,
         /// A fallback mints as a guest (rule 3) and keeps it as a hint for this replica.
         guest_for: Option<NodeId>,
