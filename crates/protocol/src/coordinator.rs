@@ -13,9 +13,10 @@ pub mod plant;
 mod plant;
 pub mod quorum;
 pub mod read;
-pub mod replicas;
 mod standing;
 pub mod write;
+
+use crate::replicas;
 
 pub use batch::Batch;
 pub use failure::Failure;

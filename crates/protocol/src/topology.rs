@@ -3,7 +3,8 @@
 //!
 //! Read in this order: [`placement`] computes which node should hold which partition; `model` is what
 //! is known, [`command`] how it changes, and [`Topology`] the state machine that
-//! the entries of the group's log are applied to.
+//! the entries of the group's log are applied to; [`Plan`] says what would move, and [`View`] is what
+//! the data path sees.
 //!
 //! # Invariants
 //! Numbered as in the design.
@@ -27,11 +28,13 @@ mod encode;
 mod memory;
 mod model;
 pub mod placement;
+mod plan;
 #[cfg(feature = "plant")]
 pub mod plant;
 #[cfg(not(feature = "plant"))]
 mod plant;
 mod state;
+mod view;
 
 pub use command::{
     Applied, Command, CommandId, NewNode, NodeChange, Outcome, Refused, Request, Wanted, Witness,
@@ -42,4 +45,6 @@ pub use model::{
     Gone, GoneStage, Namespace, Node, NodeState, Partition, REPLICAS_MAX, Replica, Settings, Stage,
     Transition, majority,
 };
+pub use plan::{Load, Move, Plan, Why};
 pub use state::{DEFAULT_NAMESPACE, Origin, Topology, Violation};
+pub use view::{View, ViewNode};

@@ -246,6 +246,43 @@ fn topology_21_fewer_replicas_only_when_those_that_stay_have_everything() {
 }
 
 #[test]
+fn topology_21_there_is_no_way_back_to_replicas_that_have_lost_everything() {
+    let mut cluster = Cluster::new(1);
+    cluster.must(Command::AddNode { node: new_node(2) });
+    cluster.want(&[2]);
+    cluster.must(Command::Begin { partition: P0 });
+    cluster.must(cluster.streamed(cluster.word(&[1])));
+    cluster.must(cluster.read_new(vec![]));
+    let start = start_of(1);
+    let wiped = Command::NewIncarnation {
+        node: node(1),
+        start,
+        partitions: None,
+    };
+    cluster.must(wiped);
+    let refused = cluster.refuses(cluster.abort());
+    assert_eq!(refused, Refused::Rebuilding { node: node(1) });
+    cluster.must(cluster.use_new(cluster.word(&[1])));
+    assert_eq!(cluster.nodes_of_p0(), [2]);
+}
+
+#[test]
+fn topology_21_nobody_reads_a_smaller_set_that_is_not_whole() {
+    let mut cluster = Cluster::of(2);
+    cluster.want(&[1]);
+    cluster.must(Command::Begin { partition: P0 });
+    cluster.must(cluster.streamed(cluster.word(&[1])));
+    let start = start_of(1);
+    cluster.must(Command::NewIncarnation {
+        node: node(1),
+        start,
+        partitions: None,
+    });
+    let refused = cluster.refuses(cluster.read_new(vec![]));
+    assert_eq!(refused, Refused::Rebuilding { node: node(1) });
+}
+
+#[test]
 fn topology_26_a_disk_that_lost_something_serves_again_when_enough_have_given_it_back() {
     let mut cluster = Cluster::of(3);
     let before = cluster.epoch();

@@ -1,5 +1,7 @@
 //! A cluster's topology and whoever proposes commands to it, for the tests of both.
 
+pub mod history;
+
 use ringwood_protocol::topology::{
     Applied, Command, CommandId, NewNode, Origin, Outcome, Partition, Refused, Replica, Request,
     Topology, Wanted, Witness,
@@ -219,5 +221,52 @@ impl Cluster {
     pub fn nodes_of_p0(&self) -> Vec<u64> {
         let replicas = self.p0().replicas.iter();
         replicas.map(|one| one.node.get()).collect()
+    }
+}
+
+/// For large ones: without a look at everything after each command.
+impl Cluster {
+    pub fn must_quietly(&mut self, command: Command) {
+        self.number += 1;
+        let id = CommandId {
+            proposer: node(1),
+            number: self.number,
+        };
+        self.topology.apply(&Request { id, command }).unwrap();
+    }
+
+    pub fn finish_quietly(&mut self, partition: PartitionId) {
+        self.must_quietly(Command::Begin { partition });
+        let at = |cluster: &Self| cluster.topology.partition(partition).unwrap().clone();
+        let moves = at(self).transition.unwrap();
+        let began = moves.began;
+        let word = |one: &Replica| Witness {
+            incarnation: one.incarnation,
+            applied: Epoch::new(u64::MAX),
+        };
+        let all: Vec<_> = at(self).members().map(word).collect();
+        self.must_quietly(Command::Streamed {
+            partition,
+            began,
+            sources: all.clone(),
+        });
+        self.must_quietly(Command::ReadNew {
+            partition,
+            began,
+            fence: all.clone(),
+        });
+        self.must_quietly(Command::UseNew {
+            partition,
+            began,
+            applied: all,
+        });
+        if let Some(left) = at(self).transition.and_then(|moves| moves.left) {
+            let leaver = word(&left);
+            self.must_quietly(Command::CleanedUp {
+                partition,
+                began,
+                leaver,
+            });
+        }
     }
 }

@@ -200,6 +200,9 @@ impl Topology {
                 .filter(|one| one.incarnation != joiner.incarnation && !one.rebuilding);
             let others: Vec<_> = others.collect();
             self.check_fence(partition, fence, others.iter().copied(), moves.began)?;
+        } else {
+            // The leaver may be the last that is whole by now.
+            check_whole(partition.new_set())?;
         }
         self.set_stage(id, Stage::ReadNew);
         Ok(Changed::Something)
@@ -259,6 +262,7 @@ impl Topology {
                 self.end_move(id, None);
             }
             Stage::ReadNew => {
+                self.check_way_back(id)?;
                 self.partitions[id.index()].wanted.clear();
                 self.set_stage(id, Stage::Back);
             }
@@ -278,11 +282,23 @@ impl Topology {
         let new: Vec<_> = partition.new_set().copied().collect();
         let needed = self.needed(partition, meets_quorum(new.len()), new.iter());
         enough(count(applied, new.iter(), moves.since), needed)?;
+        self.check_way_back(id)?;
         let joiner = moves.joins.map(|joiner| joiner.incarnation);
         let since = self.next_epoch();
         self.touch(id).members_since = since;
         self.end_move(id, joiner);
         Ok(Changed::Something)
+    }
+
+    /// INVARIANT topology-21: the joiner is not given up where the old set has lost what it would be
+    /// rebuilt from.
+    fn check_way_back(&self, id: PartitionId) -> Result<(), Refused> {
+        let old = &self.find_partition(id)?.replicas;
+        let whole = old.iter().filter(|one| !one.rebuilding).count();
+        if whole < meets_quorum(old.len()) {
+            return check_whole(old.iter());
+        }
+        Ok(())
     }
 
     /// The move is over: `gone` mints no more, and who has left may be let go.

@@ -11,7 +11,7 @@
 //! A replica whose disk was lost or restored is *rebuilding*: it takes writes, which count, and is in
 //! no read set (rule 11).
 //!
-//! *Not here*: who decides all that (the topology), how many answers are enough ([`quorum`](super::quorum)).
+//! *Not here*: who decides all that (the topology), how many answers are enough ([`quorum`](crate::coordinator::quorum)).
 
 use core::fmt;
 
@@ -166,15 +166,15 @@ impl ReplicaSet {
         nodes.iter().filter_map(|&node| self.place(node)).collect()
     }
 
-    pub(super) fn place(&self, node: NodeId) -> Option<usize> {
+    pub(crate) fn place(&self, node: NodeId) -> Option<usize> {
         self.nodes().iter().position(|&one| one == node)
     }
 
-    pub(super) fn node(&self, place: usize) -> NodeId {
+    pub(crate) fn node(&self, place: usize) -> NodeId {
         self.nodes()[place]
     }
 
-    pub(super) fn of(&self, members: Members) -> Nodes {
+    pub(crate) fn of(&self, members: Members) -> Nodes {
         let mut nodes = Nodes::default();
         for place in members.iter() {
             nodes.push(self.node(place));
@@ -182,22 +182,22 @@ impl ReplicaSet {
         nodes
     }
 
-    pub(super) fn all(&self) -> Members {
+    pub(crate) fn all(&self) -> Members {
         Members::first(self.nodes.len())
     }
 
     /// The replicas before the move.
-    pub(super) fn old(&self) -> Members {
+    pub(crate) fn old(&self) -> Members {
         self.all().without(self.joining)
     }
 
     /// The replicas behind the move.
-    pub(super) fn new_set(&self) -> Members {
+    pub(crate) fn new_set(&self) -> Members {
         self.all().without(self.leaving)
     }
 
     /// The set that is read, rebuilding ones included: the size of a read's quorum follows from it.
-    pub(super) fn read_set(&self) -> Members {
+    pub(crate) fn read_set(&self) -> Members {
         match self.stage {
             Stage::Settled | Stage::WriteBoth => self.old(),
             Stage::ReadNew => self.new_set(),
@@ -205,12 +205,12 @@ impl ReplicaSet {
     }
 
     /// Whose answers count for a read, and whose `held` for the order of a write.
-    pub(super) fn readable(&self) -> Members {
+    pub(crate) fn readable(&self) -> Members {
         self.read_set().without(self.rebuilding)
     }
 
     /// Owners, and whole: not those that join, whose hybrid time may lag until the move is done.
-    pub(super) fn minting(&self) -> Members {
+    pub(crate) fn minting(&self) -> Members {
         self.old().without(self.rebuilding)
     }
 }
