@@ -148,12 +148,13 @@ impl Store {
         gives || self.has_unsealed()
     }
 
-    /// Whether the present segment, or the spare behind it, is longer than what is to come needs. Both are
-    /// listed: they go once the log goes on behind them.
+    /// Whether the present segment, or on a full disk the spare behind it, is longer than what is to come
+    /// needs. Both are listed: they go once the log goes on behind them, and for that memtables are written
+    /// out. A spare alone is not worth that where there is room.
     fn has_long_segment(&self, segments: &SegmentPool) -> bool {
         let len = segments.len_of(self.current_log());
         let is_long = len > FIRST_LEN && len > LONG_AT_REST * self.unflushed_len() as u64;
-        is_long || segments.has_spare(FIRST_LEN + 1)
+        is_long || self.space.is_short() && segments.has_spare(FIRST_LEN + 1)
     }
 
     /// INVARIANT space-2: gives up what is kept for speed, and has all that is in memory written out, so
