@@ -267,8 +267,10 @@ impl ResetClock {
     /// When the directory is in use, or damaged; its time is as it was then.
     pub(crate) fn run(self, format: Format) -> Result<Outcome> {
         must_be_there(&self.data_dir)?;
-        let reset = ringwood_node::reset_clock(&options(&self.data_dir))
-            .with_context(|| format!("cannot take the time of {} back", self.data_dir.display()))?;
+        let reset = ringwood_node::reset_clock(&options(&self.data_dir)).with_context(|| {
+            let directory = self.data_dir.display();
+            format!("cannot take the time of {directory} back; nothing is lost, run it again")
+        })?;
         let ahead_ms = reset.before.saturating_sub(reset.now);
         let status = match reset.taken_back {
             true => "taken back",
@@ -283,6 +285,9 @@ impl ResetClock {
         output::show(format, &done, |_| {
             let told = match reset.taken_back {
                 true => describe_ahead(ahead_ms),
+                false if ahead_ms > 0 => {
+                    format!("{}, as after a restart", describe_ahead(ahead_ms))
+                }
                 false => "the store's time is not ahead of this machine's clock".into(),
             };
             vec![vec![status.into(), told]]

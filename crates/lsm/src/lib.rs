@@ -79,7 +79,7 @@ pub use options::{Compression, Durability, ExpiryFilter, KeyspaceOptions, Option
 pub use read::{Found, ReadOptions};
 pub use recovery::{OpenReport, TornLog};
 pub use repair::{KeyRange, Loss, RepairReport, repair};
-pub use reset_clock::{ClockReset, reset_clock};
+pub use reset_clock::{ClockReset, USUALLY_AHEAD, reset_clock};
 pub use slice::Slice;
 pub use snapshot::Snapshot;
 pub use statistics::{

@@ -6,15 +6,19 @@
 //! a manifest is put in force that has the new bound and no log. One that ends half-way is done again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringwood_env::{Clock, Disk, UnixMillis};
 
 use crate::error::Result;
-use crate::expiry::AHEAD_MS;
 use crate::manifest::{Edit, Manifest};
 use crate::options::Options;
 use crate::pool::Pool;
 use crate::recovery::{self, TimeSource};
+
+/// So far ahead of the machine's clock a store's time may come by itself, over restarts one upon the other:
+/// each begins with a bound that lies some seconds ahead. It is left to catch up.
+pub const USUALLY_AHEAD: Duration = Duration::from_mins(1);
 
 /// What [`reset_clock`] did. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +28,12 @@ pub struct ClockReset {
     pub before: UnixMillis,
     /// What the machine's clock says; the store's time, if that was ahead.
     pub now: UnixMillis,
-    /// Whether the store's time was further ahead than it ever is by itself, and was taken back.
+    /// Whether the store's time was further ahead than [`USUALLY_AHEAD`], and was taken back.
     pub taken_back: bool,
 }
 
-/// Takes the time of a store back to what `options.clock` says, where it is ahead of that. No process may
-/// have it open. Durable on return.
+/// Takes the time of a store back to what `options.clock` says, where it is ahead of that by more than
+/// [`USUALLY_AHEAD`]. No process may have it open. Durable on return.
 ///
 /// What had expired only by the false time lives again, unless a compaction has removed it: that cannot
 /// be undone. This breaks, on purpose, the promise that what a reader was told has expired is gone for
@@ -38,8 +42,8 @@ pub struct ClockReset {
 ///
 /// # Errors
 /// [`Error::NotFound`](crate::Error::NotFound), [`Error::Locked`](crate::Error::Locked), or as
-/// [`Db::open`](crate::Db::open) and background work: the store's time is as it was, nothing is lost, and it
-/// can be done again.
+/// [`Db::open`](crate::Db::open) and background work, say on a full disk: the store's time is as it was,
+/// nothing is lost, and it can be done again.
 pub fn reset_clock(options: &Options) -> Result<ClockReset> {
     let options = Options {
         create: false,
@@ -49,7 +53,7 @@ pub fn reset_clock(options: &Options) -> Result<ClockReset> {
     let (store, _lock, report) = recovery::open(options, false, TimeSource::Machine)?;
     let pool = Pool::start(&store, 0);
     let (before, now) = (report.known_time, store.clock.wall());
-    let is_ahead = before > now.saturating_add(AHEAD_MS);
+    let is_ahead = Duration::from_millis(before.saturating_sub(now)) > USUALLY_AHEAD;
     if is_ahead {
         store.flush_all()?;
     }

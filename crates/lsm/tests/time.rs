@@ -153,6 +153,50 @@ fn a_store_that_believed_a_wrong_clock_is_taken_back() {
     }
 }
 
+/// However little room there is, it ends or is done again once there is more.
+#[test]
+fn taking_time_back_goes_on_where_a_full_disk_ended_it() {
+    let clock = Arc::new(ManualClock::new(START));
+    let disk = poisoned(&clock, false);
+    clock.set_wall(START + 1000);
+    let used: usize = (disk.paths().iter())
+        .map(|path| disk.read_file(path).unwrap().len())
+        .sum();
+    let ended = (0..10_000).find(|steps| {
+        disk.set_capacity(Some(used as u64 + steps * 500));
+        match reset_clock(&options(&disk, &clock)) {
+            Ok(reset) => reset.taken_back,
+            Err(error) => {
+                assert!(error.is_disk_full(), "{error}");
+                false
+            }
+        }
+    });
+    assert!(ended.is_some_and(|steps| steps > 0), "{ended:?}");
+    let db = Db::open(options(&disk, &clock)).unwrap();
+    assert_eq!(db.now(), START + 1000);
+    let space = keyspace(&db);
+    for key in [b"in a table" as &[u8], b"in the log", b"for good"] {
+        assert!(space.get(key).unwrap().is_some(), "{}", key.escape_ascii());
+    }
+}
+
+#[test]
+fn a_store_that_was_killed_again_and_again_has_no_time_to_take_back() {
+    let clock = Arc::new(ManualClock::new(START));
+    let mut disk = FaultyDisk::new(0);
+    for _ in 0..5 {
+        let db = Db::open(options(&disk, &clock)).unwrap();
+        put(&keyspace(&db), b"key", db.now() + 1000);
+        // Some time after the deadline, which is noted with a bound that lies ahead.
+        clock.advance(Duration::from_secs(2));
+        keyspace(&db).get(b"key").unwrap();
+        disk = after_a_crash(&disk);
+    }
+    let reset = reset_clock(&options(&disk, &clock)).unwrap();
+    assert!(!reset.taken_back, "{reset:?}");
+}
+
 /// Whatever fails on the way, nothing is lost, and it can be done again.
 #[test]
 fn taking_time_back_may_fail_at_any_call() {

@@ -14,7 +14,8 @@ use crate::store;
 /// compares times alone they are older.
 ///
 /// # Errors
-/// [`OpenError::Engine`]: it can be done again; nothing is lost. [`OpenError::DamagedSystemRecord`].
+/// [`OpenError::Engine`]: one that ended half-way, say on a full disk, is done again and goes on from there;
+/// nothing is lost. [`OpenError::DamagedSystemRecord`].
 pub fn reset_clock(engine: &Options) -> Result<ClockReset, OpenError> {
     let mut reset = ringwood_lsm::reset_clock(engine)?;
     let db = Db::open(Options {
@@ -24,7 +25,7 @@ pub fn reset_clock(engine: &Options) -> Result<ClockReset, OpenError> {
     match db.keyspace(SYSTEM) {
         Ok(system) => {
             // A reset that ended in between leaves the mark.
-            if let Some(mark) = store::take_time_back(&system, reset.now)? {
+            if let Some(mark) = store::take_time_back(&db, &system, reset.now)? {
                 reset.before = reset.before.max(mark);
                 reset.taken_back = true;
             }

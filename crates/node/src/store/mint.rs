@@ -29,7 +29,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ringwood_env::UnixMillis;
-use ringwood_lsm::{Batch, Db, Durability, Keyspace, Ticket};
+use ringwood_lsm::{Batch, Db, Durability, Keyspace, Ticket, USUALLY_AHEAD};
 use ringwood_types::{Dot, Hlc, HybridClock, Incarnation, PartitionCount, PartitionId, Version};
 
 use crate::error::OpenError;
@@ -264,9 +264,10 @@ impl Minting<'_> {
     }
 }
 
-/// Sets the mark of times back to `now`, where it is further ahead than it ever is by itself: then a wrong
+/// Sets the mark of times back to `now`, where it is further ahead than it comes by itself: then a wrong
 /// clock moved it. Returns where it was. The one exception from `mint-3`; nobody mints meanwhile.
 pub(crate) fn take_time_back(
+    db: &Db,
     system: &Keyspace,
     now: UnixMillis,
 ) -> Result<Option<UnixMillis>, OpenError> {
@@ -274,10 +275,14 @@ pub(crate) fn take_time_back(
         return Ok(None);
     };
     let mark = read_mark(TIME, &stored)?;
-    if mark <= now.saturating_add(TIME_RESERVED_MS) {
+    if Duration::from_millis(mark.saturating_sub(now)) <= USUALLY_AHEAD {
         return Ok(None);
     }
-    system.put(TIME, &now.to_le_bytes(), Durability::Synced)?;
+    // With a delete it is taken on a full disk too: the engine's time was taken back by now.
+    let mut batch = Batch::new();
+    batch.delete(system.id(), TIME)?;
+    batch.put(system.id(), TIME, &now.to_le_bytes())?;
+    db.write(&batch, Durability::Synced)?;
     Ok(Some(mark))
 }
 

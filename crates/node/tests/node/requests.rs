@@ -243,6 +243,48 @@ fn a_node_that_believed_a_wrong_clock_is_taken_back() {
 }
 
 #[test]
+fn a_healthy_node_that_was_killed_again_and_again_has_no_time_to_take_back() {
+    let mut world = World::new();
+    for seed in 0..4 {
+        world.set(NS, "key", "value");
+        world = world.after_power_cut(seed);
+    }
+    world.set(NS, "key", "value");
+    world.stop();
+    let reset = reset_clock(&world.config.engine).unwrap();
+    assert!(!reset.taken_back, "{reset:?}");
+}
+
+#[test]
+fn taking_a_nodes_time_back_goes_on_where_a_full_disk_ended_it() {
+    const TEN_YEARS_MS: u64 = 315_360_000_000;
+    let mut world = World::new();
+    world.stop();
+    world.clock.set_wall(START + TEN_YEARS_MS);
+    world.start();
+    world.set(NS, "during", "value");
+    world.stop();
+    world.clock.set_wall(START + 1000);
+    let used: usize = (world.disk.paths().iter())
+        .map(|path| world.disk.read_file(path).unwrap().len())
+        .sum();
+    let ended = (0..10_000).find(|steps| {
+        let capacity = used as u64 + steps * 500;
+        world.disk.set_capacity(Some(capacity));
+        match reset_clock(&world.config.engine) {
+            Ok(reset) => reset.taken_back,
+            Err(OpenError::Engine(error)) if error.is_disk_full() => false,
+            Err(error) => panic!("{error}"),
+        }
+    });
+    assert!(ended.is_some_and(|steps| steps > 0), "{ended:?}");
+    world.disk.set_capacity(None);
+    world.start();
+    let after = world.set(NS, "after", "value");
+    assert!(after.time.millis() < START + 20_000);
+}
+
+#[test]
 fn a_context_is_only_good_for_its_key() {
     let world = World::new();
     world.create("other", Policy::default());
