@@ -29,6 +29,7 @@ mod seam;
 
 use alloc::collections::VecDeque;
 use core::fmt;
+use core::hash::{Hash, Hasher};
 
 use ringwood_types::{Epoch, NodeId};
 
@@ -72,7 +73,7 @@ pub struct Read<S: Joinable> {
     planted: Planted,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     /// Waits for answers; at this time, one more is asked.
     Asking { hedge: Time },
@@ -476,6 +477,25 @@ impl<S: Joinable> Read<S> {
             needed: self.needs.answers(),
         }));
         self.phase = Phase::Over;
+    }
+}
+
+/// So that worlds of all choices tell states apart.
+impl<S: Joinable<Digest: Hash> + Hash> Hash for Read<S> {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let heard = (self.answered, self.joined, self.exact, self.failures);
+        let asked = (self.states_asked, self.exact_asked, self.digests_asked);
+        let repair = (self.repaired, self.repairing);
+        (&self.request, self.phase, self.attempt, self.fenced).hash(hasher);
+        (
+            &self.state,
+            &self.holds,
+            heard,
+            asked,
+            repair,
+            &self.effects,
+        )
+            .hash(hasher);
     }
 }
 

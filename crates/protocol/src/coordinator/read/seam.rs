@@ -59,7 +59,7 @@ pub enum Ask {
 }
 
 /// A read as it is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Request {
     /// Who may be asked.
     pub standing: Standing,
@@ -144,7 +144,7 @@ pub enum Input<S: Joinable> {
 }
 
 /// What a read wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect<S> {
     /// Ask what a replica holds.
     Read {
@@ -174,7 +174,7 @@ pub enum Effect<S> {
 }
 
 /// What became of a read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome<S> {
     /// Enough have answered: their states joined.
     Read {
