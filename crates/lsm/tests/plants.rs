@@ -54,7 +54,7 @@ fn every_planted_defect_is_found() {
     for (defect, budget) in [
         (Plant::FilterWithoutLastWord, 500),
         (Plant::TombstoneForgotten, 5000),
-        (Plant::ReplayedNotRewritten, 2000),
+        (Plant::ReplayedNotRewritten, 20_000),
         (Plant::ExpiryNotNoted, 5000),
         (Plant::FlushBeforeLogSync, 3000),
         (Plant::OlderLeftInL0, 1000),
