@@ -10,6 +10,7 @@ use cluster::history::History;
 use cluster::origin;
 use ringwood_protocol::topology::placement::Goal;
 use ringwood_protocol::topology::{Plan, Request, Topology, View};
+use ringwood_types::bytes::{Reader, Writer};
 
 const SEEDS: u64 = 150;
 const STEPS: usize = 400;
@@ -135,4 +136,42 @@ fn a_plan_that_is_carried_out_ends_where_it_said() {
             }
         }
     }
+}
+
+/// The log and the snapshot of a version that went before: nobody may read them otherwise, now or later.
+#[test]
+fn what_an_earlier_version_wrote_is_read_as_it_was_meant() {
+    let log = include_bytes!("fixtures/topology-1.log");
+    let snapshot = &include_bytes!("fixtures/topology-1.snapshot")[..];
+    let mut replayed = Topology::bootstrap(origin(4));
+    let mut log = Reader(&log[..]);
+    while let Some(bytes) = log.bytes() {
+        let request = Request::from_bytes(bytes).unwrap();
+        assert_eq!(request.to_bytes(), bytes);
+        let _ = replayed.apply(&request);
+    }
+    assert!(log.is_empty());
+    assert_eq!(replayed.to_snapshot(), snapshot);
+    assert_eq!(
+        Topology::from_snapshot(snapshot).unwrap().to_snapshot(),
+        snapshot
+    );
+}
+
+/// Writes the fixtures of the present format, for a version that changes it.
+#[test]
+#[ignore = "writes files of the source tree"]
+#[allow(clippy::disallowed_methods)]
+fn write_fixtures() {
+    let mut history = History::new(3);
+    let mut log = Writer::new();
+    for _ in 0..250 {
+        history.step().unwrap();
+        log.bytes(&history.log.last().unwrap().to_bytes());
+    }
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    std::fs::create_dir_all(directory).unwrap();
+    std::fs::write(format!("{directory}/topology-1.log"), log.into_vec()).unwrap();
+    let snapshot = history.topology.to_snapshot();
+    std::fs::write(format!("{directory}/topology-1.snapshot"), snapshot).unwrap();
 }

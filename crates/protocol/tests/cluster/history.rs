@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ringwood_protocol::topology::placement::Goal;
 use ringwood_protocol::topology::{
     Command, CommandId, GoneStage, NodeChange, NodeState, Outcome, Partition, Plan, Refused,
-    Request, Settings, Stage, Topology, Witness,
+    Replica, Request, Settings, Stage, Topology, Witness,
 };
 use ringwood_types::{Epoch, Incarnation, NamespaceId, NodeId, PartitionId};
 
@@ -290,10 +290,24 @@ impl History {
                 holds(moves.stage != Stage::ReadNew, "undone in one commit")
             }
             (Command::Streamed { sources, .. }, Some(moves)) => {
-                let whole = was.replicas.iter().filter(|one| !one.rebuilding);
-                let whole: Vec<_> = whole.map(|one| one.incarnation).collect();
-                let told = word(moves.began, whole, sources);
-                holds(told >= 1, "streamed from nobody whole")
+                let leaves = |one: &&Replica| Some(one.node) == moves.leaves;
+                let whole = || was.replicas.iter().filter(|one| !one.rebuilding);
+                let stay: Vec<_> = whole().filter(|one| !leaves(one)).collect();
+                let told = |of: Vec<&Replica>| {
+                    let of = of.iter().map(|one| one.incarnation).collect();
+                    word(moves.began, of, sources)
+                };
+                let by_leaver = told(whole().filter(leaves).collect()) == 1;
+                let by_stay = told(stay.clone());
+                let all_stay = was
+                    .new_set()
+                    .filter(|one| Some(**one) != moves.joins)
+                    .count();
+                let streamed = match moves.joins {
+                    Some(_) => by_leaver || by_stay >= barrier(was.replicas.len()),
+                    None => by_stay == all_stay,
+                };
+                holds(streamed, "streamed from too few")
             }
             (Command::ReadNew { fence, .. }, Some(moves)) => {
                 let others = was.new_set().filter(|one| !one.rebuilding);
@@ -682,7 +696,7 @@ impl History {
         let applied = self.topology.epoch();
         let ids = self.topology.ring().partitions().iter();
         for (partition, at) in ids.zip(self.topology.partitions()) {
-            let word = |one: &ringwood_protocol::topology::Replica| Witness {
+            let word = |one: &Replica| Witness {
                 incarnation: one.incarnation,
                 applied,
             };
