@@ -19,6 +19,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// A number below `end`; 0 for none.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        let end = (end as u64).max(1);
+        usize::try_from(self.next() % end).unwrap_or(0)
+    }
+
     /// A time shorter than `limit`, to the microsecond; nothing for no limit.
     pub(crate) fn shorter_than(&mut self, limit: Duration) -> Duration {
         match u64::try_from(limit.as_micros()).unwrap_or(u64::MAX) {

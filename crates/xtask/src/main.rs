@@ -18,6 +18,7 @@ mod kill_test;
 mod load;
 mod mutants;
 mod process;
+mod scale;
 mod screens;
 mod server;
 mod start_test;
@@ -56,6 +57,8 @@ enum Chore {
     Mutants(mutants::Mutants),
     /// Run consensus in simulated worlds, and every choice of small ones, with its planted defects.
     Consensus(consensus::Arguments),
+    /// Simulate parts of a cluster among as many nodes as somebody likes.
+    Scale(scale::Arguments),
     /// Import a real directory tree while the server is killed again and again.
     KillTest(kill_test::Arguments),
     /// Ask for much and take nothing, announce much and send nothing: memory, and what others notice.
@@ -94,6 +97,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Threads(arguments) => engine::threads(&root(), &arguments),
         Chore::Mutants(arguments) => mutants::run(&root(), &arguments),
         Chore::Consensus(arguments) => consensus::run(&root(), &arguments),
+        Chore::Scale(arguments) => scale::run(&root(), &arguments),
         Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
         Chore::AttackTest(arguments) => attack_test::run(&root(), &arguments),
         Chore::BrowserTest(arguments) => browser_test::run(&root(), &arguments),
