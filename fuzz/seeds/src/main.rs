@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ringwood_env::faulty::FaultyDisk;
 use ringwood_lsm::{Batch, Compression, Db, Durability, KeyspaceOptions, Options};
+use ringwood_types::bytes::Reader;
 use ringwood_types::{
     ClusterId, Dot, Hlc, Incarnation, NamespaceId, NodeId, PartitionId, Record, Version,
     VersionVector, context,
@@ -65,6 +66,7 @@ fn main() -> Result<()> {
     texts(&corpus, "http_connection", CONVERSATIONS)?;
     small_values(&corpus)?;
     peers(&corpus)?;
+    topology(&corpus)?;
     let disk = FaultyDisk::new(1);
     fill_store(&disk)?;
     for name in disk.paths() {
@@ -180,6 +182,21 @@ fn peers(corpus: &Path) -> Result<()> {
     };
     let (_, hello) = Handshake::dial(local, None, Challenge([2; 32]));
     seed(corpus, "peer_handshake", "hello", &hello.payload())
+}
+
+/// What the metadata group wrote in a life of its own: commands, and the state that they led to.
+fn topology(corpus: &Path) -> Result<()> {
+    let mut log = Reader(include_bytes!(
+        "../../../crates/protocol/tests/fixtures/topology-1.log"
+    ));
+    let snapshot = include_bytes!("../../../crates/protocol/tests/fixtures/topology-1.snapshot");
+    seed(corpus, "topology", "snapshot", snapshot)?;
+    let mut number = 0;
+    while let Some(command) = log.bytes() {
+        seed(corpus, "topology", &format!("command {number}"), command)?;
+        number += 1;
+    }
+    Ok(())
 }
 
 fn small_values(corpus: &Path) -> Result<()> {

@@ -266,6 +266,23 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Whether they make sense together.
+    pub(super) fn are_sound(&self) -> bool {
+        let thresholds = [
+            0,
+            self.gossip_interval_ms,
+            self.suspicion_threshold_ms,
+            self.down_threshold_ms,
+            self.permanent_failure_threshold_ms,
+        ];
+        thresholds.is_sorted_by(|one, next| one < next)
+            && (1..=REPLICAS_MAX).contains(&self.replicas)
+            && self.streaming_throughput > 0
+            && self.failures_at_once_max > 0
+    }
+}
+
 /// How many of `count` decide: the quorum that moves and rebuilding reckon with. Requests that read
 /// fewer are not protected by a move's barriers.
 #[must_use]

@@ -95,7 +95,7 @@ pub(super) fn place_with(
     planted: Planted,
 ) -> Placement {
     let mut board = Board::new(candidates, table, wants, planted);
-    if !board.nodes.is_empty() {
+    if board.len > 0 {
         board.trim();
         board.fill();
         if goal == Goal::Balance {

@@ -114,7 +114,10 @@ impl Plan {
             let nodes = new;
             plan.wanted.push(Wanted { partition, nodes });
         }
-        plan.bytes = plan.moves.iter().map(|one| one.bytes).sum();
+        plan.bytes = plan
+            .moves
+            .iter()
+            .fold(0, |sum: u64, one| sum.saturating_add(one.bytes));
         let busiest = plan
             .loads
             .values()
@@ -165,9 +168,10 @@ impl Plan {
             };
             let source = from.filter(lives);
             let source = source.or_else(|| old.iter().copied().find(lives));
-            self.loads.entry(to).or_default().bytes_in += bytes;
+            let add = |sum: &mut u64| *sum = sum.saturating_add(bytes);
+            add(&mut self.loads.entry(to).or_default().bytes_in);
             if let Some(source) = source {
-                self.loads.entry(source).or_default().bytes_out += bytes;
+                add(&mut self.loads.entry(source).or_default().bytes_out);
             }
             let to = Some(to);
             self.moves.push(Move {

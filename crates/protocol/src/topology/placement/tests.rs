@@ -220,6 +220,12 @@ fn nobody_to_hold_anything_is_a_shortage() {
 }
 
 #[test]
+fn no_replicas_wanted_are_none_placed() {
+    let placement = run(&equal(3, 1), &empty(4), 0, Goal::Balance);
+    assert_eq!((placement.table, placement.shortages), (empty(4), vec![]));
+}
+
+#[test]
 fn who_holds_what_together_is_spread() {
     let machines = equal(20, 1);
     let table = run(&machines, &empty(256), 3, Goal::Balance).table;

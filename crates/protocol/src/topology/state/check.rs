@@ -8,6 +8,9 @@ use ringwood_types::PartitionId;
 use super::super::model::{NodeState, Partition, REPLICAS_MAX, Stage};
 use super::{Topology, distinct};
 
+/// Nobody counts as far: a state that claims more was not made by commands.
+const NUMBER_MAX: u64 = 1 << 62;
+
 /// An invariant that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -59,6 +62,18 @@ impl Topology {
             return Err(whole(
                 "an id of a namespace that was issued is to be issued again",
             ));
+        }
+        let counted = [self.epoch.get(), self.next_incarnation];
+        if counted
+            .iter()
+            .any(|&number| number == 0 || number > NUMBER_MAX)
+        {
+            return Err(whole(
+                "an epoch or an incarnation that counting does not lead to",
+            ));
+        }
+        if !self.settings.are_sound() {
+            return Err(whole("settings that make no sense"));
         }
         if names(false).any(|node| self.holds(node.id)) {
             return Err(whole("a removed node holds something"));

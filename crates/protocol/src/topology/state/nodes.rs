@@ -5,7 +5,7 @@ use alloc::string::String;
 use ringwood_types::{Epoch, NodeId};
 
 use super::super::command::{NewNode, NodeChange, Refused};
-use super::super::model::{Node, NodeState, REPLICAS_MAX, Settings};
+use super::super::model::{Node, NodeState, Settings};
 use super::{Change, Changed, Topology, stays};
 
 /// Highest weight of a node.
@@ -209,18 +209,7 @@ impl Topology {
         if self.settings != *before {
             return Err(Refused::SettingsChanged);
         }
-        let thresholds = [
-            0,
-            after.gossip_interval_ms,
-            after.suspicion_threshold_ms,
-            after.down_threshold_ms,
-            after.permanent_failure_threshold_ms,
-        ];
-        let sound = thresholds.is_sorted_by(|one, next| one < next)
-            && (1..=REPLICAS_MAX).contains(&after.replicas)
-            && after.streaming_throughput > 0
-            && after.failures_at_once_max > 0;
-        if !sound {
+        if !after.are_sound() {
             return Err(Refused::InvalidSettings);
         }
         let replicas = self.settings.replicas != after.replicas;
