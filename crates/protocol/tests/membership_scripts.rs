@@ -7,11 +7,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use membership_world::{Plan, World, seconds};
+use proptest::prelude::*;
 use ringwood_protocol::Time;
 use ringwood_protocol::membership::{
-    Body, Brake, Claim, Detector, Effect, Input, Life, Message, Rumor, Standing, State, Tuning,
+    Body, Brake, Claim, Detector, Effect, Input, Life, MESSAGE_LEN_MAX, Message, Rumor, Standing,
+    State, Tuning,
 };
 use ringwood_types::NodeId;
+use ringwood_wire::Encoded;
 
 fn node(number: u64) -> NodeId {
     NodeId::new(number)
@@ -447,4 +450,70 @@ fn what_is_committed_comes_from_any_state_and_is_taken_back() {
             (State::Down, State::Healthy)
         ]
     );
+}
+
+fn forged() -> impl Strategy<Value = Message> {
+    let life = || {
+        (0..4u64, 0..4u64).prop_map(|(generation, refutation)| Life {
+            generation,
+            refutation,
+        })
+    };
+    let claim = prop_oneof![
+        Just(Claim::Alive),
+        (0..100_000u64, 0..6u64).prop_map(|(millis, reporter)| Claim::Silent {
+            silent_for: Duration::from_millis(millis),
+            reporter: node(reporter),
+        }),
+    ];
+    let rumor = (0..6u64, life(), claim).prop_map(|(of, life, claim)| Rumor {
+        node: node(of),
+        life,
+        claim,
+    });
+    let body = (0..6u8, 0..6u64, any::<u64>()).prop_map(|(tag, target, number)| match tag {
+        0 => Body::Ping { number },
+        1 => Body::Ack { number },
+        2 => Body::PingFor {
+            number,
+            target: node(target),
+        },
+        3 => Body::Nack { number },
+        4 => Body::News,
+        _ => Body::Compare {
+            digest: number,
+            is_answer: target > 2,
+        },
+    });
+    (life(), body, prop::collection::vec(rumor, 0..6)).prop_map(|(life, body, rumors)| Message {
+        life,
+        body,
+        rumors,
+    })
+}
+
+proptest! {
+    /// Whatever peers say, at whatever time: no panic, legal edges, messages of bounded length, and what
+    /// was once refuted stays so.
+    #[test]
+    fn member_1_forged_messages_break_nothing(
+        said in prop::collection::vec((0..6u64, 0..20_000u64, forged()), 1..60),
+    ) {
+        let mut alone = Alone::new();
+        let mut life = alone.detector.life();
+        for (from, wait, message) in said {
+            alone.run_until(alone.now.after(Duration::from_millis(wait)));
+            alone.input(Input::Received { from: node(from), message });
+            prop_assert!(alone.detector.life() >= life);
+            life = alone.detector.life();
+            for effect in &alone.effects {
+                match effect {
+                    Effect::Changed { from, to, .. } => prop_assert!(from.may_become(*to) && to.is_local()),
+                    Effect::Send { message, .. } => prop_assert!(message.to_vec().len() <= MESSAGE_LEN_MAX),
+                    Effect::Propose { .. } => prop_assert!(alone.detector.brake().is_none()),
+                    Effect::Superseded { generation } => prop_assert!(*generation > life.generation),
+                }
+            }
+        }
+    }
 }
