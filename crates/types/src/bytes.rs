@@ -98,6 +98,12 @@ impl<'a> Reader<'a> {
         (count <= self.0.len() / len_min.max(1)).then_some(count)
     }
 
+    /// As [`count`](Self::count), of a number that is a varint.
+    pub fn short_count(&mut self, len_min: usize) -> Option<usize> {
+        let count = usize::try_from(self.varint()?).ok()?;
+        (count <= self.0.len() / len_min.max(1)).then_some(count)
+    }
+
     /// Bytes that say how many they are.
     pub fn bytes(&mut self) -> Option<&'a [u8]> {
         let len = usize::try_from(self.u32()?).ok()?;

@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 
 use crate::bytes::{Reader, Writer};
 use crate::dot::{Dot, Incarnation};
+use crate::past::Past;
 use crate::version::VersionVector;
 
 /// Fewest bytes of an incarnation with a range.
@@ -73,6 +74,12 @@ impl Clock {
         vector
             .iter()
             .all(|dot| self.base(dot.incarnation) >= dot.counter)
+    }
+
+    /// Whether every dot that `past` stands for is in it, those of other keys in its ranges included.
+    #[must_use]
+    pub fn covers_past(&self, past: &Past) -> bool {
+        self.covers_all(past.vector()) && past.singles().iter().all(|&dot| self.covers(dot))
     }
 
     /// The counter up to which, from 1 on, everything of `incarnation` is in it.
@@ -173,7 +180,7 @@ impl Clock {
     /// Takes a clock off the front; `None` where there is none.
     #[must_use]
     pub fn read(from: &mut Reader<'_>) -> Option<Self> {
-        let count = short_count(from, ENTRY_LEN_MIN)?;
+        let count = from.short_count(ENTRY_LEN_MIN)?;
         let mut entries: Vec<(Incarnation, Counters)> = Vec::with_capacity(count);
         for _ in 0..count {
             let incarnation = Incarnation::new(from.u64()?);
@@ -295,7 +302,7 @@ impl Counters {
     }
 
     fn read(from: &mut Reader<'_>) -> Option<Self> {
-        let count = short_count(from, RANGE_LEN_MIN).filter(|count| *count > 0)?;
+        let count = from.short_count(RANGE_LEN_MIN).filter(|count| *count > 0)?;
         let mut ranges: Vec<Range> = Vec::with_capacity(count);
         let mut end = 0_u64;
         for at in 0..count {
@@ -311,12 +318,6 @@ impl Counters {
         }
         Some(Self { ranges })
     }
-}
-
-/// How many items follow, each of at least `len_min` bytes: no more than there is room for.
-fn short_count(from: &mut Reader<'_>, len_min: usize) -> Option<usize> {
-    let count = usize::try_from(from.varint()?).ok()?;
-    (count <= from.0.len() / len_min).then_some(count)
 }
 
 #[cfg(test)]

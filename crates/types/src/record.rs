@@ -12,10 +12,10 @@
 //! |---|---|
 //! | 1 | one live version |
 //! | 2 | a tombstone: what deleted the key. No content type and no value. Where there are other replicas, it stays until all of them know |
-//! | 3 | reserved: several siblings |
+//! | 3 | the siblings of a key, where concurrent writes all stay: an [`Object`](crate::Object), with a format of its own from the third byte on |
 //!
-//! No flag is in use; bit 0 is reserved for a `past` vector before the content type. A kind or flag
-//! that is not known is an error, never skipped: dropping a past would bring deleted data back.
+//! No flag is in use. A kind or flag that is not known is an error, never skipped: dropping a past would
+//! bring deleted data back.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -26,9 +26,10 @@ use crate::dot::{Dot, Incarnation};
 use crate::hlc::Hlc;
 use crate::version::Version;
 
-const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 1;
 const KIND_LIVE: u8 = 1;
 const KIND_TOMBSTONE: u8 = 2;
+pub(crate) const KIND_OBJECT: u8 = 3;
 
 /// One version of a key's value, as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub enum RecordError {
     Truncated,
     /// They were written by a newer version.
     Format(u8),
-    /// They are of a kind that this version does not keep.
+    /// They are of a kind that is not known, or not kept where they were found.
     Kind(u8),
     /// They have flags that this version does not know.
     Flags(u8),
@@ -67,6 +68,8 @@ pub enum RecordError {
     ContentType,
     /// They are a tombstone, and more than that.
     Tombstone,
+    /// They are no siblings, though they say so.
+    Object,
 }
 
 impl fmt::Display for RecordError {
@@ -77,6 +80,7 @@ impl fmt::Display for RecordError {
             Self::Kind(kind) => write!(f, "the record has unknown kind {kind}"),
             Self::Flags(flags) => write!(f, "the record has unknown flags {flags:#04x}"),
             Self::Tombstone => f.write_str("the record is a tombstone with a value"),
+            Self::Object => f.write_str("the record's siblings cannot be read"),
             Self::ContentType => f.write_str("the record's content type is no text"),
         }
     }
