@@ -94,6 +94,12 @@ impl Catalog {
         names.get(name).cloned().ok_or_else(|| no_such(name))
     }
 
+    pub(crate) fn find_id(&self, id: NamespaceId) -> Result<Arc<Namespace>, NodeError> {
+        let names = self.names.load();
+        let found = names.values().find(|one| one.id() == id).cloned();
+        found.ok_or_else(|| no_such(&format!("number {id}")))
+    }
+
     pub(crate) fn list(&self) -> Vec<Arc<Namespace>> {
         self.names.load().values().cloned().collect()
     }

@@ -4,9 +4,28 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringwood_lsm::{KeyspaceOptions, MAX_VALUE_LEN, Options};
-use ringwood_types::{PartitionCount, RecordHead};
+use ringwood_types::{PartitionCount, RecordHead, Ring};
 
+use crate::cursor::Secret;
 use crate::error::OpenError;
+
+/// What a cluster fixed when it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    pub(crate) ring: Ring,
+    pub(crate) secret: Secret,
+}
+
+impl Fixed {
+    /// Where its keys belong, and what it signs cursors with.
+    #[must_use]
+    pub const fn new(ring: Ring, cursor_secret: [u8; 32]) -> Self {
+        Self {
+            ring,
+            secret: Secret(cursor_secret),
+        }
+    }
+}
 
 /// How a node is brought up. Sizes are in bytes.
 #[derive(Clone, Debug)]
@@ -18,6 +37,8 @@ pub struct NodeConfig {
     pub data: KeyspaceOptions,
     /// The number of partitions. `None`: as the store has it, 256 for a new one.
     pub partitions: Option<PartitionCount>,
+    /// For a new store: the cluster that it is to be a part of. `None`: it is the first of its own.
+    pub joins: Option<Fixed>,
     /// Longest value that is taken, up to 16 MiB less 283 bytes.
     pub value_len_max: usize,
     /// Most items of a batch.
@@ -47,6 +68,7 @@ impl NodeConfig {
             engine: Options::new(path),
             data: KeyspaceOptions::default(),
             partitions: None,
+            joins: None,
             value_len_max: 1 << 20,
             batch_items_max: 10_000,
             namespaces_max: 1024,

@@ -10,7 +10,7 @@ use ringwood_lsm::{Batch, Keyspace};
 use ringwood_types::{Incarnation, NodeId, PartitionCount, Ring};
 use serde::{Deserialize, Serialize};
 
-use crate::config::NodeConfig;
+use crate::config::{Fixed, NodeConfig};
 use crate::cursor::Secret;
 use crate::error::OpenError;
 
@@ -47,6 +47,12 @@ struct StoredFormat {
 }
 
 impl Identity {
+    /// What signs cursors.
+    #[must_use]
+    pub const fn cursor_secret(&self) -> &[u8; 32] {
+        &self.secret.0
+    }
+
     /// Draws a new one.
     pub(crate) fn draw(config: &NodeConfig) -> Self {
         let random: &dyn Random = &*config.engine.random;
@@ -54,11 +60,19 @@ impl Identity {
         for part in secret.chunks_exact_mut(8) {
             part.copy_from_slice(&random.next_u64().to_le_bytes());
         }
-        Self {
+        let own = Self {
             node: NodeId::new(random.next_u64()),
             incarnation: Incarnation::new(random.next_u64()),
             ring: Ring::new(config.partitions.unwrap_or_default(), random.next_u64()),
             secret: Secret(secret),
+        };
+        match config.joins {
+            Some(Fixed { ring, secret }) => Self {
+                ring,
+                secret,
+                ..own
+            },
+            None => own,
         }
     }
 

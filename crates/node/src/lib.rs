@@ -18,13 +18,16 @@ mod user_key;
 
 mod batch;
 mod check;
+mod coordinate;
 mod page;
 mod persisting;
+mod replica;
 
 mod node;
 
 mod catalog;
 mod identity;
+mod metadata;
 mod reset_clock;
 mod scan;
 
@@ -40,14 +43,17 @@ mod rest;
 mod statistics;
 
 pub use catalog::DEFAULT_NAMESPACE;
-pub use config::NodeConfig;
+pub use config::{Fixed, NodeConfig};
+pub use coordinate::{Coordinate, Effect, KeyState, ReadOf, Tag, WriteOf};
 pub use cursor::CursorError;
 pub use error::{NodeError, OpenError, Outcome};
 pub use identity::Identity;
 pub use limits::KEY_LEN_MAX;
+pub use metadata::MetadataLog;
 pub use namespace::{ConflictPolicy, Mode, Namespace, Policy, PolicyChange, TTL_SECONDS_MAX};
 pub use node::Node;
 pub use persisting::Persisting;
+pub use replica::{Deferred, Found, Payload, PeerReply, PeerRequest, ReplicaRequest, Serving};
 pub use request::{
     BatchItem, KeyReply, NamespacePage, Page, PageEntry, Put, Reply, Request, Scan, Ttl,
 };

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use ringwood_env::{Clock, UnixMillis};
 use ringwood_lsm::{Batch, Db, Durability, Error, Keyspace, KeyspaceOptions, OpenReport};
-use ringwood_types::NamespaceId;
+use ringwood_protocol::topology::View;
+use ringwood_types::{Hlc, NamespaceId};
 
 use crate::catalog::Catalog;
 use crate::config::NodeConfig;
@@ -60,6 +62,8 @@ pub struct Node {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: PartitionStore,
+    /// What the cluster is, as far as this node knows. `None`: it is alone.
+    pub(crate) view: ArcSwapOption<View>,
     pub(crate) catalog: Catalog,
     pub(crate) parked: Parked,
     pub(crate) counters: Counters,
@@ -97,6 +101,7 @@ impl Node {
         Ok(Self {
             shared: Arc::new(Shared {
                 store: PartitionStore::new(db, system, data, identity.ring, mint),
+                view: ArcSwapOption::empty(),
                 catalog,
                 parked: Parked::new(config.parked_scans_len, config.parked_scans_time),
                 counters: Counters::default(),
@@ -127,6 +132,34 @@ impl Node {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.shared.identity
+    }
+
+    /// What the cluster is from now on. Where this node begins another stint as a replica, it mints under
+    /// that from here on, durably. Waits for the disk.
+    ///
+    /// # Errors
+    /// As a write; the view before stays.
+    pub fn set_view(&self, view: Arc<View>) -> Result<(), NodeError> {
+        let me = self.shared.identity.node;
+        for partition in view.partitions_of(me) {
+            if let Some(incarnation) = view.incarnation(partition, me) {
+                self.shared.store.begin_stint(partition, incarnation)?;
+            }
+        }
+        self.shared.view.store(Some(view));
+        Ok(())
+    }
+
+    /// What the cluster is, as far as this node knows. `None`: it is alone.
+    #[must_use]
+    pub fn view(&self) -> Option<Arc<View>> {
+        self.shared.view.load_full()
+    }
+
+    /// The latest time of versions that this node knows of.
+    #[must_use]
+    pub fn hybrid_time(&self, now: UnixMillis) -> Hlc {
+        self.shared.store.hybrid_time(now)
     }
 
     /// The namespace of this name. Takes no lock; look it up for each request.

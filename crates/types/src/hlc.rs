@@ -109,6 +109,12 @@ impl HybridClock {
         self.advance_from(Hlc::at(wall_ms))
     }
 
+    /// The last time that was given out or observed.
+    #[must_use]
+    pub fn last(&self) -> Hlc {
+        Hlc(self.last.load(Ordering::Acquire))
+    }
+
     /// Takes note of a time that came from another node.
     ///
     /// # Errors

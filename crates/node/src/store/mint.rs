@@ -20,9 +20,10 @@
 //! # Format
 //! Keyspace `system`, numbers of the values little-endian:
 //! ```text
-//! "dots/" partition u16 big-endian → counter mark u64
+//! "dots/" partition u16 big-endian → counter mark u64, [incarnation u64]
 //! "time"                           → hybrid time mark, milliseconds u64
 //! ```
+//! Without an incarnation it is that of the node's identity, with which a store begins.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,8 +31,11 @@ use std::time::Duration;
 
 use ringwood_env::UnixMillis;
 use ringwood_lsm::{Batch, Db, Durability, Keyspace, Ticket, USUALLY_AHEAD};
-use ringwood_types::{Dot, Hlc, HybridClock, Incarnation, PartitionCount, PartitionId, Version};
+use ringwood_types::{
+    Dot, Hlc, HybridClock, Incarnation, PartitionCount, PartitionId, SkewTooLarge, Version,
+};
 
+use super::seen::{Seen, Sight};
 use crate::error::OpenError;
 
 const DOTS: &[u8] = b"dots/";
@@ -39,16 +43,18 @@ const TIME: &[u8] = b"time";
 
 /// Counters reserved at once: a mark is moved once in so many writes to a partition.
 const COUNTERS_RESERVED: u64 = 1 << 16;
-/// How far ahead the mark of times is set. After a crash times begin there, so it is kept well
-/// below what people notice.
-const TIME_RESERVED_MS: u64 = 10_000;
+/// Most that the mark of times is set ahead. After a crash times begin there; and a time that is further
+/// ahead than clocks may differ is refused by all other nodes, so it is half of that where that is less.
+const TIME_RESERVED_MS_MAX: u64 = 10_000;
 
-/// The source of versions of one incarnation.
+/// The source of versions of a node's incarnations: one for each partition.
 #[derive(Debug)]
 pub(crate) struct Mint {
-    incarnation: Incarnation,
+    /// What a partition is minted under that has had one stint here.
+    first: Incarnation,
     system: Keyspace,
     hybrid: HybridClock,
+    time_reserved_ms: u64,
     /// What of `time` is durable, to be read without its lock.
     time_mark: AtomicU64,
     /// The time mark, in milliseconds; locked by whoever is moving it.
@@ -58,8 +64,11 @@ pub(crate) struct Mint {
 
 #[derive(Debug)]
 struct Counter {
+    /// Of this node as a replica of the partition.
+    incarnation: Incarnation,
     last: u64,
     mark: Mark,
+    seen: Seen,
 }
 
 /// A mark: as it is on disk, and as it is on its way there.
@@ -115,27 +124,33 @@ impl Mint {
             .iter()
             .map(|partition| {
                 let key = dots_key(partition);
-                let mark = match system.get(&key)? {
-                    Some(stored) => read_mark(&key, &stored)?,
-                    None => 0,
+                let (mark, incarnation) = match system.get(&key)? {
+                    Some(stored) => read_dots(&key, &stored, incarnation)?,
+                    None => (0, incarnation),
                 };
                 Ok(Mutex::new(Counter {
+                    incarnation,
                     last: mark,
                     mark: Mark::at(mark),
+                    seen: Seen::open(&system, partition)?,
                 }))
             })
             .collect::<Result<_, OpenError>>()?;
+        let skew_max_ms = u64::try_from(skew_max.as_millis()).unwrap_or(u64::MAX);
         Ok(Self {
-            incarnation,
+            first: incarnation,
             system,
-            hybrid: HybridClock::starting_after(
-                Hlc::at(time_mark),
-                u64::try_from(skew_max.as_millis()).unwrap_or(u64::MAX),
-            ),
+            hybrid: HybridClock::starting_after(Hlc::at(time_mark), skew_max_ms),
+            time_reserved_ms: (skew_max_ms / 2).clamp(1, TIME_RESERVED_MS_MAX),
             time_mark: AtomicU64::new(time_mark),
             time: Mutex::new(Mark::at(time_mark)),
             counters,
         })
+    }
+
+    /// The latest time that this node knows of.
+    pub(crate) fn time(&self, now: UnixMillis) -> Hlc {
+        self.hybrid.last().max(Hlc::at(now))
     }
 
     /// Locks partitions for writing. They must be sorted, without repetition.
@@ -160,6 +175,50 @@ impl Mint {
         }
     }
 
+    /// Mints in a partition under another incarnation from now on: its replica here begins another stint.
+    /// Durable on return. Nothing happens where it does so already.
+    ///
+    /// # Errors
+    /// As a synced write.
+    pub(crate) fn begin_stint(
+        &self,
+        db: &Db,
+        partition: PartitionId,
+        incarnation: Incarnation,
+    ) -> ringwood_lsm::Result<()> {
+        let mut shared = self.counters[partition.index()]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if shared.incarnation == incarnation {
+            return Ok(());
+        }
+        let (ended, last) = (shared.incarnation, shared.last);
+        // What the earlier stint has named was seen here, and nobody names more of it.
+        shared.seen.end_stint(ended, last);
+        let mut batch = Batch::new();
+        self.put_dots(&mut batch, partition, 0, incarnation)?;
+        shared.seen.write(&self.system, partition, &mut batch)?;
+        db.write(&batch, Durability::Synced)?;
+        shared.incarnation = incarnation;
+        shared.last = 0;
+        shared.mark = Mark::at(0);
+        Ok(())
+    }
+
+    fn put_dots(
+        &self,
+        batch: &mut Batch,
+        partition: PartitionId,
+        mark: u64,
+        incarnation: Incarnation,
+    ) -> ringwood_lsm::Result<()> {
+        let mut value = mark.to_le_bytes().to_vec();
+        if incarnation != self.first {
+            value.extend_from_slice(&incarnation.get().to_le_bytes());
+        }
+        batch.put(self.system.id(), &dots_key(partition), &value)
+    }
+
     /// The lock is held until the batch is queued, so that marks only grow in the log.
     fn move_time_mark(
         &self,
@@ -176,7 +235,7 @@ impl Mint {
             return Ok(None);
         }
         // INVARIANT mint-3: a writer to another partition may have queued a later time already.
-        let mark = time.queued.max(time_needed + TIME_RESERVED_MS);
+        let mark = time.queued.max(time_needed + self.time_reserved_ms);
         batch.put(self.system.id(), TIME, &mark.to_le_bytes())?;
         Ok(Some((mark, time)))
     }
@@ -199,24 +258,56 @@ struct Locked<'a> {
     moved: Option<u64>,
 }
 
-impl Minting<'_> {
-    /// The next version in a partition that is locked.
-    pub(crate) fn version(&mut self, partition: PartitionId, now: UnixMillis) -> Version {
+impl<'a> Minting<'a> {
+    fn locked(&mut self, partition: PartitionId) -> &mut Locked<'a> {
         let index = self
             .locked
             .binary_search_by_key(&partition, |locked| locked.partition)
             .expect("the partition is locked");
-        let counter = &mut self.locked[index].last;
-        *counter += 1;
+        &mut self.locked[index]
+    }
+
+    /// The next version in a partition that is locked.
+    pub(crate) fn version(&mut self, partition: PartitionId, now: UnixMillis) -> Version {
         let time = self.mint.hybrid.tick(now);
         self.time_needed = self.time_needed.max(time.millis());
-        Version {
-            time,
-            dot: Dot {
-                incarnation: self.mint.incarnation,
-                counter: *counter,
-            },
+        let locked = self.locked(partition);
+        locked.last += 1;
+        let dot = Dot {
+            incarnation: locked.shared.incarnation,
+            counter: locked.last,
+        };
+        Version { time, dot }
+    }
+
+    /// Takes note of a time that another node gave out: all later versions are above it, also after
+    /// a restart, once the write that is submitted next is durable.
+    pub(super) fn observe(&mut self, time: Hlc, now: UnixMillis) -> Result<(), SkewTooLarge> {
+        self.mint.hybrid.observe(time, now)?;
+        self.time_needed = self.time_needed.max(time.millis());
+        Ok(())
+    }
+
+    /// The latest time that this node knows of.
+    pub(super) fn time(&self) -> Hlc {
+        self.mint.hybrid.last()
+    }
+
+    /// Whether a write was seen before: by arrival, or as the one who minted it. What lies below the mark
+    /// at a start was, for nobody else can name it.
+    pub(super) fn sight(&mut self, partition: PartitionId, dot: Dot) -> Sight {
+        let locked = self.locked(partition);
+        locked.shared.seen.settle();
+        let is_ours = dot.incarnation == locked.shared.incarnation;
+        match is_ours && dot.counter <= locked.last {
+            true => Sight::Seen,
+            false => locked.shared.seen.sight(dot),
         }
+    }
+
+    /// What was seen of a partition that is locked.
+    pub(super) fn seen(&mut self, partition: PartitionId) -> &mut Seen {
+        &mut self.locked(partition).shared.seen
     }
 
     /// Queues the write, together with the marks that its versions need.
@@ -254,8 +345,9 @@ impl Minting<'_> {
         for locked in &mut self.locked {
             if locked.last > locked.shared.mark.settle() {
                 let mark = locked.last + COUNTERS_RESERVED;
-                let key = dots_key(locked.partition);
-                batch.put(self.mint.system.id(), &key, &mark.to_le_bytes())?;
+                let incarnation = locked.shared.incarnation;
+                self.mint
+                    .put_dots(batch, locked.partition, mark, incarnation)?;
                 locked.moved = Some(mark);
                 moved = true;
             }
@@ -291,6 +383,21 @@ fn dots_key(partition: PartitionId) -> [u8; DOTS.len() + 2] {
     key[..DOTS.len()].copy_from_slice(DOTS);
     key[DOTS.len()..].copy_from_slice(&partition.get().to_be_bytes());
     key
+}
+
+fn read_dots(
+    key: &[u8],
+    stored: &[u8],
+    first: Incarnation,
+) -> Result<(u64, Incarnation), OpenError> {
+    match stored.split_at_checked(8) {
+        Some((mark, [])) => Ok((read_mark(key, mark)?, first)),
+        Some((mark, incarnation)) => {
+            let incarnation = Incarnation::new(read_mark(key, incarnation)?);
+            Ok((read_mark(key, mark)?, incarnation))
+        }
+        None => read_mark(key, stored).map(|mark| (mark, first)),
+    }
 }
 
 fn read_mark(key: &[u8], stored: &[u8]) -> Result<u64, OpenError> {

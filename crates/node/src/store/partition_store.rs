@@ -14,7 +14,7 @@ use ringwood_env::UnixMillis;
 use ringwood_lsm::{
     Batch, Db, Durability, Found, Iter, Keyspace, ReadOptions, ReadTier, Snapshot, Ticket,
 };
-use ringwood_types::{NamespaceId, PartitionId, Record, Ring, Version};
+use ringwood_types::{Hlc, Incarnation, NamespaceId, PartitionId, Record, Ring, Version};
 
 use crate::error::{NodeError, Outcome};
 use crate::namespace::{Namespace, State};
@@ -46,6 +46,15 @@ pub(crate) enum Change<'a> {
     Delete,
 }
 
+/// What a delete leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deletes {
+    /// Nothing: no other replica, current or pending, can hold anything older.
+    Forget,
+    /// A tombstone, for those that may.
+    LeaveTombstone,
+}
+
 /// What a write became.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Written {
@@ -62,11 +71,11 @@ pub(crate) enum Written {
 /// Reads and writes keys of namespaces.
 #[derive(Debug)]
 pub(crate) struct PartitionStore {
-    db: Db,
-    system: Keyspace,
-    data: Keyspace,
+    pub(super) db: Db,
+    pub(super) system: Keyspace,
+    pub(super) data: Keyspace,
     ring: Ring,
-    mint: Mint,
+    pub(super) mint: Mint,
 }
 
 impl PartitionStore {
@@ -86,6 +95,19 @@ impl PartitionStore {
 
     pub(crate) fn system(&self) -> &Keyspace {
         &self.system
+    }
+
+    /// See [`Mint::begin_stint`].
+    pub(crate) fn begin_stint(
+        &self,
+        partition: PartitionId,
+        incarnation: Incarnation,
+    ) -> Result<(), NodeError> {
+        Ok(self.mint.begin_stint(&self.db, partition, incarnation)?)
+    }
+
+    pub(crate) fn hybrid_time(&self, now: UnixMillis) -> Hlc {
+        self.mint.time(now)
     }
 
     pub(crate) fn ring(&self) -> &Ring {
@@ -161,39 +183,56 @@ impl PartitionStore {
         let mut written = Vec::with_capacity(writes.len());
         for write in writes {
             let version = minting.version(write.partition, now);
-            let key = StoredKey::new(namespace.id(), write.partition, write.key);
-            written.push(match write.change {
-                Change::Put {
-                    value,
-                    content_type,
-                    deadline,
-                } => {
-                    let record = Record {
-                        version,
-                        content_type,
-                        value,
-                    };
-                    let head = record.head();
-                    let parts = [&head[..], content_type.as_bytes(), value];
-                    batch.put_parts(self.data.id(), key.as_ref(), &parts, deadline)?;
-                    if namespace.policy().bytes_max.is_some() {
-                        let len: usize = parts.iter().map(|part| part.len()).sum();
-                        namespace.bytes.add(key.as_ref().len() + len);
-                    }
-                    Written::Put {
-                        version,
-                        partition: write.partition,
-                        deadline,
-                    }
-                }
-                Change::Delete => {
-                    batch.delete(self.data.id(), key.as_ref())?;
-                    Written::Deleted { version }
-                }
-            });
+            written.push(self.put_write(namespace, write, version, Deletes::Forget, &mut batch)?);
         }
         let ticket = minting.submit(&self.db, &mut batch, durability)?;
         Ok((ticket, written))
+    }
+
+    pub(super) fn put_write(
+        &self,
+        namespace: &Namespace,
+        write: &Write<'_>,
+        version: Version,
+        deletes: Deletes,
+        batch: &mut Batch,
+    ) -> Result<Written, NodeError> {
+        let key = StoredKey::new(namespace.id(), write.partition, write.key);
+        match write.change {
+            Change::Put {
+                value,
+                content_type,
+                deadline,
+            } => {
+                let record = Record {
+                    version,
+                    content_type,
+                    value,
+                };
+                let head = record.head();
+                let parts = [&head[..], content_type.as_bytes(), value];
+                batch.put_parts(self.data.id(), key.as_ref(), &parts, deadline)?;
+                if namespace.policy().bytes_max.is_some() {
+                    let len: usize = parts.iter().map(|part| part.len()).sum();
+                    namespace.bytes.add(key.as_ref().len() + len);
+                }
+                Ok(Written::Put {
+                    version,
+                    partition: write.partition,
+                    deadline,
+                })
+            }
+            Change::Delete => {
+                match deletes {
+                    Deletes::Forget => batch.delete(self.data.id(), key.as_ref())?,
+                    Deletes::LeaveTombstone => {
+                        let tombstone = Record::tombstone(version);
+                        batch.put(self.data.id(), key.as_ref(), &tombstone)?;
+                    }
+                }
+                Ok(Written::Deleted { version })
+            }
+        }
     }
 
     /// Removes all keys of a namespace together with `batch`, durable on return. New writers are

@@ -1,0 +1,194 @@
+//! Writes as replicas hand them to each other, last write wins: minted here for others, or stored here as
+//! others minted them (CAUSALITY rules 1, 4, 15 and 17).
+//!
+//! *Not here*: who may ask for that, in which epoch, and how many replicas are enough.
+
+use ringwood_env::UnixMillis;
+use ringwood_lsm::{Batch, Durability, Found, ReadOptions, ReadTier, Ticket};
+use ringwood_protocol::coordinator::write::Answer;
+use ringwood_types::{
+    Hlc, NamespaceId, PartitionId, RecordError, RecordHead, SkewTooLarge, Version,
+};
+
+use super::partition_store::{Deletes, PartitionStore, StoredKey, Write, Written};
+use super::seen::Sight;
+use crate::error::NodeError;
+use crate::namespace::Namespace;
+
+/// One version of a key, as it is stored and as it travels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    partition: PartitionId,
+    key: &'a [u8],
+    record: &'a [u8],
+    version: Version,
+    deadline: Option<UnixMillis>,
+}
+
+impl<'a> Arrival<'a> {
+    /// # Errors
+    /// [`RecordError`]: what travelled is no record.
+    pub(crate) fn new(
+        partition: PartitionId,
+        key: &'a [u8],
+        record: &'a [u8],
+        deadline: Option<UnixMillis>,
+    ) -> Result<Self, RecordError> {
+        Ok(Self {
+            partition,
+            key,
+            record,
+            version: RecordHead::decode(record)?.version,
+            deadline,
+        })
+    }
+}
+
+/// What becomes of an arrival.
+#[derive(Debug)]
+pub(crate) enum Arrived {
+    /// The answer holds once the ticket completes.
+    Stored(Ticket, Answer),
+    /// It was known; here is the answer.
+    Known(Answer),
+    /// What decides is under way itself: try again once this ticket is complete, whatever becomes of it.
+    Behind(Ticket),
+}
+
+/// Why a version is not minted, or not taken. Nothing was done.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// It would be later than the limit: this is the time here.
+    AboveLimit(Hlc),
+    /// Its time is too far ahead of this node's clock.
+    Skew(SkewTooLarge),
+    /// As any write or read.
+    Node(NodeError),
+}
+
+impl<E: Into<NodeError>> From<E> for NotTaken {
+    fn from(error: E) -> Self {
+        Self::Node(error.into())
+    }
+}
+
+impl PartitionStore {
+    /// Gives a write its version, later than `above` and not later than `limit`, and queues it for the log.
+    /// A delete leaves a tombstone.
+    pub(crate) fn mint(
+        &self,
+        namespace: &Namespace,
+        write: &Write<'_>,
+        (above, limit): (Hlc, Hlc),
+        durability: Durability,
+        now: UnixMillis,
+    ) -> Result<(Ticket, Written), NotTaken> {
+        let mut minting = self.mint.lock(&[write.partition]);
+        namespace.check_alive()?;
+        minting.observe(above, now).map_err(NotTaken::Skew)?;
+        let version = minting.version(write.partition, now);
+        if version.time > limit {
+            return Err(NotTaken::AboveLimit(version.time));
+        }
+        let mut batch = Batch::new();
+        let written = self.put_write(
+            namespace,
+            write,
+            version,
+            Deletes::LeaveTombstone,
+            &mut batch,
+        )?;
+        let ticket = minting.submit(&self.db, &mut batch, durability)?;
+        let key = StoredKey::new(namespace.id(), write.partition, write.key);
+        let seen = minting.seen(write.partition);
+        seen.settle();
+        seen.queue(key.as_ref(), version, false, &ticket);
+        Ok((ticket, written))
+    }
+
+    /// Stores what another replica minted, unless it is here already or something later is. Answers what rule
+    /// 17 asks.
+    pub(crate) fn store(
+        &self,
+        namespace: &Namespace,
+        arrival: &Arrival<'_>,
+        durability: Durability,
+        now: UnixMillis,
+        tier: ReadTier,
+    ) -> Result<Arrived, NotTaken> {
+        let Arrival {
+            partition, version, ..
+        } = *arrival;
+        let key = StoredKey::new(namespace.id(), partition, arrival.key);
+        let mut minting = self.mint.lock(&[partition]);
+        namespace.check_alive()?;
+        minting.observe(version.time, now).map_err(NotTaken::Skew)?;
+        let sight = minting.sight(partition, version.dot);
+        if let Sight::UnderWay(ticket) = sight {
+            return Ok(Arrived::Behind(ticket));
+        }
+        // INVARIANT seen-2, and seen-1: what is under way may fail, and then has beaten nothing.
+        if let Some(ticket) = minting.seen(partition).under_way(key.as_ref()) {
+            return Ok(Arrived::Behind(ticket));
+        }
+        let newest = self.newest(&key, partition, tier)?;
+        let is_seen = matches!(sight, Sight::Seen);
+        let answer = match newest {
+            Some(newest) if newest == version => Answer::Held,
+            Some(newest) if newest > version => Answer::Older(newest.time),
+            _ if is_seen => Answer::Older(minting.time()),
+            _ => Answer::Held,
+        };
+        if is_seen {
+            return Ok(Arrived::Known(answer));
+        }
+        let mut batch = Batch::new();
+        if newest < Some(version) {
+            let record = &[arrival.record];
+            batch.put_parts(self.data.id(), key.as_ref(), record, arrival.deadline)?;
+        }
+        let seen = minting.seen(partition);
+        seen.note(&self.system, partition, version.dot, &mut batch)?;
+        let ticket = minting.submit(&self.db, &mut batch, durability)?;
+        let seen = minting.seen(partition);
+        seen.queue(key.as_ref(), version, true, &ticket);
+        Ok(Arrived::Stored(ticket, answer))
+    }
+
+    /// The version of a key that is stored, a tombstone's and an expired one's too.
+    fn newest(
+        &self,
+        key: &StoredKey,
+        partition: PartitionId,
+        tier: ReadTier,
+    ) -> Result<Option<Version>, NodeError> {
+        let options = ReadOptions {
+            tier,
+            show_expired: true,
+            ..ReadOptions::default()
+        };
+        let Some(found) = self.data.get_with(key.as_ref(), &options)? else {
+            return Ok(None);
+        };
+        let head = RecordHead::decode(&found.value)
+            .map_err(|cause| NodeError::DamagedRecord { partition, cause })?;
+        Ok(Some(head.version))
+    }
+
+    /// A key as it is stored, a tombstone and what has expired too.
+    pub(crate) fn record(
+        &self,
+        namespace: NamespaceId,
+        partition: PartitionId,
+        key: &[u8],
+        tier: ReadTier,
+    ) -> Result<Option<Found>, NodeError> {
+        let options = ReadOptions {
+            tier,
+            show_expired: true,
+            ..ReadOptions::default()
+        };
+        let key = StoredKey::new(namespace, partition, key);
+        Ok(self.data.get_with(key.as_ref(), &options)?)
+    }
+}
