@@ -21,6 +21,7 @@ mod process;
 mod scale;
 mod screens;
 mod server;
+mod sim;
 mod start_test;
 mod suite;
 mod terminal;
@@ -59,6 +60,8 @@ enum Chore {
     Consensus(consensus::Arguments),
     /// Simulate parts of a cluster among as many nodes as somebody likes.
     Scale(scale::Arguments),
+    /// Live through simulated worlds: whole clusters from seeds.
+    Sim(sim::Arguments),
     /// Import a real directory tree while the server is killed again and again.
     KillTest(kill_test::Arguments),
     /// Ask for much and take nothing, announce much and send nothing: memory, and what others notice.
@@ -97,6 +100,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Threads(arguments) => engine::threads(&root(), &arguments),
         Chore::Mutants(arguments) => mutants::run(&root(), &arguments),
         Chore::Consensus(arguments) => consensus::run(&root(), &arguments),
+        Chore::Sim(arguments) => sim::run(&root(), &arguments),
         Chore::Scale(arguments) => scale::run(&root(), &arguments),
         Chore::KillTest(arguments) => kill_test::run(&root(), &arguments),
         Chore::AttackTest(arguments) => attack_test::run(&root(), &arguments),

@@ -17,7 +17,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ringwood-protocol", &["ringwood-wire", "ringwood-types"]),
     (
         "ringwood-node",
-        &["ringwood-lsm", "ringwood-env", "ringwood-types"],
+        &[
+            "ringwood-protocol",
+            "ringwood-wire",
+            "ringwood-lsm",
+            "ringwood-env",
+            "ringwood-types",
+        ],
     ),
     (
         "ringwood-server",
@@ -35,6 +41,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ringwood-node",
             "ringwood-lsm",
             "ringwood-env",
+        ],
+    ),
+    (
+        "ringwood-sim",
+        &[
+            "ringwood-node",
+            "ringwood-protocol",
+            "ringwood-lsm",
+            "ringwood-env",
+            "ringwood-types",
         ],
     ),
     ("xtask", &[]),
