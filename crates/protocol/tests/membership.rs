@@ -54,6 +54,12 @@ fn seeded_worlds_stay_right_and_converge() {
     );
 }
 
+/// It once found that a node which was stopped proposed a failure before it had looked at its brake.
+#[test]
+fn seed_478_stays_right() {
+    assert_eq!(World::live(Plan::wild(478)).violation, None);
+}
+
 #[test]
 fn a_seed_replays_exactly() {
     for seed in 0..5 {

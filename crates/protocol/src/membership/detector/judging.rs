@@ -107,30 +107,39 @@ impl Detector {
         self.members.len().saturating_sub(self.silent.len()) + 1
     }
 
-    /// INVARIANT member-3: silent for so long while the brake was off.
+    /// INVARIANT member-3: silent for so long while the brake was off, and it is off now.
     fn propose(&mut self, node: NodeId) {
+        if self.is_to_be_proposed(node) {
+            // What it was in the last interval may be long ago: this node may have been stopped since.
+            self.look_at_brake();
+            if !self.is_to_be_proposed(node) {
+                return;
+            }
+            let running = self.clock.running();
+            if let Some(member) = self.members.get_mut(&node) {
+                member.proposed = Some(running);
+                let silent_for = member.silent_for(running).unwrap_or_default();
+                self.effects.push_back(Effect::Propose { node, silent_for });
+            }
+        }
+    }
+
+    fn is_to_be_proposed(&self, node: NodeId) -> bool {
         let (running, tuning) = (self.clock.running(), self.tuning);
         let has_brake = !self.planted.has(Plant::NoBrake);
         let braked = if has_brake { self.braked } else { Time::ZERO };
-        let Some(member) = self.members.get_mut(&node) else {
-            return;
-        };
-        let Some(since) = member
-            .silent_since()
-            .filter(|_| member.state == State::Down)
-        else {
-            return;
+        let member = self.members.get(&node);
+        let Some(member) = member.filter(|member| member.state == State::Down) else {
+            return false;
         };
         let again = member
             .proposed
             .map(|last| last.after(tuning.down_threshold));
-        let due = since.max(braked).after(tuning.permanent_failure_threshold);
-        if running < due || again.is_some_and(|again| running < again) {
-            return;
-        }
-        member.proposed = Some(running);
-        let silent_for = running.since(since);
-        self.effects.push_back(Effect::Propose { node, silent_for });
+        let is_due = |since: Time| {
+            let since = since.max(braked).after(tuning.permanent_failure_threshold);
+            running >= again.map_or(since, |again| since.max(again))
+        };
+        member.silent_since().is_some_and(is_due)
     }
 
     /// Once in each interval.
