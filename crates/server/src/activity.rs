@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::answers::Answers;
 use crate::config::Limits;
+use crate::frames::Frames;
 
 /// What every HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -29,10 +30,13 @@ pub(crate) struct Activity {
     answers: Arc<Answers>,
     bytes_per_second: u64,
     in_flight: AtomicU32,
-    /// HTTP/2: bytes outside of requests are no beginning of a head.
+    /// HTTP/2: heads come while requests are at work, in frames.
     multiplexed: AtomicBool,
     /// Bytes of HTTP/2's preface that have come; more: it is no HTTP/2.
     preface: AtomicUsize,
+    /// What follows HTTP/2's preface.
+    frames: Mutex<Frames>,
+    /// HTTP/1: a head that has begun; HTTP/2: likewise, or any frame but a body's.
     head_since: AtomicU64,
     idle_since: AtomicU64,
     write_blocked_since: AtomicU64,
@@ -69,6 +73,7 @@ impl Activity {
             in_flight: AtomicU32::new(0),
             multiplexed: AtomicBool::new(false),
             preface: AtomicUsize::new(0),
+            frames: Mutex::default(),
             head_since: AtomicU64::new(0),
             idle_since: AtomicU64::new(1),
             write_blocked_since: AtomicU64::new(0),
@@ -88,16 +93,19 @@ impl Activity {
     /// Notes bytes that came from the client.
     pub(crate) fn read(&self, bytes: &[u8]) {
         let preface = self.preface.load(Relaxed);
-        if preface < PREFACE.len() {
-            self.read_preface(preface, bytes);
-        }
-        let between = self.in_flight.load(Relaxed) == 0 && !self.is_multiplexed();
-        if between && self.head_since.load(Relaxed) == 0 {
+        let bytes = match preface < PREFACE.len() {
+            true => self.read_preface(preface, bytes),
+            false => bytes,
+        };
+        if self.is_multiplexed() {
+            self.read_frames(bytes);
+        } else if self.in_flight.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
             self.head_since.store(self.now(), Relaxed);
         }
     }
 
-    fn read_preface(&self, before: usize, bytes: &[u8]) {
+    /// Gives what is behind it.
+    fn read_preface<'a>(&self, before: usize, bytes: &'a [u8]) -> &'a [u8] {
         let rest = &PREFACE[before..];
         let len = rest.len().min(bytes.len());
         let after = match rest[..len] == bytes[..len] {
@@ -108,6 +116,17 @@ impl Activity {
         if after == PREFACE.len() {
             self.multiplexed.store(true, Relaxed);
             self.head_since.store(0, Relaxed);
+        }
+        &bytes[len..]
+    }
+
+    fn read_frames(&self, bytes: &[u8]) {
+        let owed = lock(&self.frames).pass(bytes);
+        if owed.was_done {
+            self.head_since.store(0, Relaxed);
+        }
+        if owed.rest && self.head_since.load(Relaxed) == 0 {
+            self.head_since.store(self.now(), Relaxed);
         }
     }
 
@@ -145,9 +164,10 @@ impl Activity {
 
     pub(crate) fn request_begins(&self, version: Version) {
         self.in_flight.fetch_add(1, Relaxed);
-        self.head_since.store(0, Relaxed);
-        if version == Version::HTTP_2 {
-            self.multiplexed.store(true, Relaxed);
+        match version {
+            // Its head has ended, and another may have begun.
+            Version::HTTP_2 => self.multiplexed.store(true, Relaxed),
+            _ => self.head_since.store(0, Relaxed),
         }
     }
 
@@ -212,7 +232,7 @@ impl Activity {
     /// Whether the client may go on.
     pub(crate) fn verdict(&self, limits: &Limits) -> Verdict {
         let now = self.now();
-        let left = |since: u64, limit: Duration| {
+        let time_left = |since: u64, limit: Duration| {
             limit.checked_sub(Duration::from_millis(now.saturating_sub(since)))
         };
         let blocked = self.write_blocked_since.load(Relaxed);
@@ -230,18 +250,24 @@ impl Activity {
                 true => limits.write_timeout.min(PRESSED),
                 false => limits.write_timeout,
             };
-            left(self.due(), slack)
+            time_left(self.due(), slack)
         } else if blocked != 0 {
-            left(blocked, limits.write_timeout)
+            time_left(blocked, limits.write_timeout)
         } else if self.in_flight.load(Relaxed) > 0 {
             Some(look_interval(limits)) // bodies and requests have deadlines of their own
         } else if head != 0 {
-            left(head, limits.head_timeout)
+            time_left(head, limits.head_timeout)
         } else {
-            match left(self.idle_since.load(Relaxed), limits.idle_timeout) {
+            match time_left(self.idle_since.load(Relaxed), limits.idle_timeout) {
                 None => return Verdict::Retire,
                 left => left,
             }
+        };
+        // No request at work and no answer excuses a head that does not end. While the network takes nothing
+        // of what is written, nothing is read either.
+        let left = match head != 0 && self.is_multiplexed() && blocked == 0 {
+            true => left.and_then(|other| Some(other.min(time_left(head, limits.head_timeout)?))),
+            false => left,
         };
         let soon = Duration::from_millis(1);
         let longest = match owes {
@@ -338,7 +364,8 @@ mod tests {
     async fn the_preface_of_http2_is_no_head_and_half_of_it_is() {
         for (pieces, verdict) in [
             (vec![&PREFACE[..3], &PREFACE[3..]], true),
-            (vec![&[PREFACE, b"more"].concat()[..]], true),
+            (vec![&[PREFACE, PING].concat()[..]], true),
+            (vec![&[PREFACE, b"more"].concat()[..]], false),
             (vec![&PREFACE[..23]], false),
             (vec![b"PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n"], false),
         ] {
@@ -349,14 +376,43 @@ mod tests {
         }
     }
 
+    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0nobody's";
+    /// Their heads go on in the next frame.
+    const HEADERS: &[u8] = b"\0\0\x01\x01\0\0\0\0\x01\x82";
+    const CONTINUATION: &[u8] = b"\0\0\x01\x09\0\0\0\0\x01\x84";
+
     #[tokio::test(start_paused = true)]
-    async fn between_http2_requests_bytes_are_no_head() {
+    async fn between_http2_requests_whole_frames_are_no_head() {
         let (activity, _) = started();
+        activity.read(PREFACE);
         activity.request_begins(Version::HTTP_2);
         activity.request_ends();
-        activity.read(b"ping");
+        activity.read(PING);
         wait(40).await;
         assert!(goes_on(&activity));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http2_head_that_does_not_end_ends_patience() {
+        for begun in [HEADERS, &HEADERS[..4], &PING[..10]] {
+            for at_work in [false, true] {
+                let (activity, limits) = started();
+                activity.read(&[PREFACE, PING].concat());
+                if at_work {
+                    activity.request_begins(Version::HTTP_2);
+                    activity.answer_made(1000, true);
+                }
+                activity.read(begun);
+                wait(15).await;
+                assert!(goes_on(&activity));
+                if begun == HEADERS {
+                    activity.read(CONTINUATION);
+                }
+                wait(15).await;
+                let verdict = activity.verdict(&limits);
+                assert_eq!(verdict, Verdict::Cut, "{begun:?}, at work: {at_work}");
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

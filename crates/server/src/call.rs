@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hyper::header::HeaderValue;
 use ringwood_node::{Durability, KeyReply, Namespace, Put, Reply, Request, Step};
 
 use crate::app::{App, Deadline};
@@ -174,13 +175,12 @@ fn context(head: &Head<'_>) -> Result<Option<String>> {
 
 /// What came compressed would be stored, and given out, without anybody knowing.
 fn refuse_encoding(head: &Head<'_>) -> Result<()> {
-    match head.content_encoding {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err(Problem::new(
-                Code::EncodingUnsupported,
-                "send the bytes without Content-Encoding, or as a value of their own Content-Type",
-            ))
-        }
-        _ => Ok(()),
+    let is_plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if head.content_encoding.is_none_or(is_plain) && !head.coding_repeated {
+        return Ok(());
     }
+    Err(Problem::new(
+        Code::EncodingUnsupported,
+        "send the bytes without Content-Encoding, or as a value of their own Content-Type",
+    ))
 }

@@ -51,7 +51,7 @@ pub struct Limits {
     pub blocking_reads: usize,
     /// Reads that may queue for one of those places; one more is answered 503.
     pub blocking_queue: usize,
-    /// From the first byte of a request's head to its last.
+    /// From the first byte of a request's head to its last; over HTTP/2 of any frame but a body's too.
     pub head_timeout: Duration,
     /// A body may fall this far behind [`Limits::body_rate`].
     pub body_timeout: Duration,

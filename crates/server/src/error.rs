@@ -83,6 +83,7 @@ codes! {
     OutcomeUnknown 500 "OUTCOME_UNKNOWN" false "The write may or may not have been applied";
     IoError 500 "IO_ERROR" false "The disk did not do what it was asked";
     Internal 500 "INTERNAL" false "The server failed";
+    TransferUnsupported 501 "TRANSFER_ENCODING_UNSUPPORTED" false "Bodies are taken whole or chunked, and not compressed";
     InsufficientReplicas 503 "INSUFFICIENT_REPLICAS" false "There are not as many replicas as asked for";
     Overloaded 503 "OVERLOADED" true "Too many requests are at work";
     WritesStalled 503 "WRITES_STALLED" true "Writes are held back until background work catches up";

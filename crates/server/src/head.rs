@@ -13,6 +13,8 @@ macro_rules! head {
             $($(#[$doc])* pub(crate) $field: Option<&'a HeaderValue>,)*
             /// Whether `host` is given several times.
             pub(crate) host_repeated: bool,
+            /// Whether a coding of the body is: what the first one says is not all that was done to it.
+            pub(crate) coding_repeated: bool,
         }
 
         impl<'a> Head<'a> {
@@ -25,7 +27,11 @@ macro_rules! head {
                     };
                     match place {
                         None => *place = Some(value),
-                        Some(_) => head.host_repeated |= name == header::HOST,
+                        Some(_) if name == header::HOST => head.host_repeated = true,
+                        Some(_) => {
+                            head.coding_repeated |= name == header::CONTENT_ENCODING
+                                || name == header::TRANSFER_ENCODING;
+                        }
                     }
                 }
                 head
@@ -45,6 +51,7 @@ head! {
     context "ringwood-context",
     content_type "content-type",
     content_encoding "content-encoding",
+    transfer_encoding "transfer-encoding",
     expect "expect",
     range "range",
     if_range "if-range",
@@ -73,6 +80,14 @@ mod tests {
         assert_eq!(head.host.unwrap(), "here");
         assert!(head.origin.is_none() && head.if_range.is_none() && !head.host_repeated);
         headers.append(header::HOST, HeaderValue::from_static("here"));
-        assert!(Head::of(&headers).host_repeated);
+        let head = Head::of(&headers);
+        assert!(head.host_repeated && !head.coding_repeated);
+        for name in [header::CONTENT_ENCODING, header::TRANSFER_ENCODING] {
+            let mut headers = HeaderMap::new();
+            headers.append(&name, HeaderValue::from_static("gzip"));
+            assert!(!Head::of(&headers).coding_repeated);
+            headers.append(&name, HeaderValue::from_static("chunked"));
+            assert!(Head::of(&headers).coding_repeated, "{name}");
+        }
     }
 }

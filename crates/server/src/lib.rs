@@ -26,6 +26,7 @@ mod counted;
 mod encoding;
 mod engine_metrics;
 mod error;
+mod frames;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;

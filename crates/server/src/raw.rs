@@ -45,6 +45,7 @@ pub(crate) fn begin(
 ) -> Begun {
     // Pages of other origins, foreign hosts, bodies and the like are answered by the careful path.
     if head.origin.is_some()
+        || head.transfer_encoding.is_some()
         || app.answers.are_full()
         || !request.body().is_end_stream()
         || app

@@ -102,6 +102,7 @@ impl App {
     fn admit<'a>(&self, parts: &'a Parts, head: &Head<'a>) -> Result<Route<'a>> {
         let host = self.hosts.check(parts.version, &parts.uri, head)?;
         check_origin(head, host)?;
+        check_coding(head)?;
         find_route(parts)
     }
 
@@ -228,6 +229,23 @@ fn check_origin(head: &Head<'_>, host: &[u8]) -> Result<()> {
         _ => Err(Problem::new(
             Code::OriginForbidden,
             "the request comes from a web page of another origin",
+        )),
+    }
+}
+
+/// The protocol takes chunks apart, and no other coding: what is left would be taken for the body. Being
+/// told, a client can send it plainly (RFC 9112, 6.1).
+fn check_coding(head: &Head<'_>) -> Result<()> {
+    match head.transfer_encoding {
+        None => Ok(()),
+        Some(coding)
+            if coding.as_bytes().eq_ignore_ascii_case(b"chunked") && !head.coding_repeated =>
+        {
+            Ok(())
+        }
+        Some(_) => Err(Problem::new(
+            Code::TransferUnsupported,
+            "send the body with Content-Length, or with Transfer-Encoding: chunked and nothing else",
         )),
     }
 }

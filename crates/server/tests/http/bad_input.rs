@@ -465,6 +465,81 @@ async fn a_body_cut_short_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bodies_in_codings_that_nobody_takes_off_are_refused() {
+    let (server, mut client) = started().await;
+    client.put("/kv/a", b"before").await;
+    for path in ["/kv/a", "/v1/kv/a", "/v1/namespaces/default/raw/a"] {
+        for coding in [
+            "gzip, chunked",
+            "chunked, chunked",
+            "gzip\r\nTransfer-Encoding: chunked",
+            "chunked\r\nTransfer-Encoding: chunked",
+            "x-made-up;q=1, Chunked",
+        ] {
+            let mut client = Client::connect(server.address).await;
+            let head = format!(
+                "PUT {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: {coding}\r\n\r\n\
+                 5\r\n\x1f\u{8}zip\r\n0\r\n\r\n"
+            );
+            client.send(head.as_bytes()).await;
+            let refusal = client.answer(false).await.refusal();
+            let code = "TRANSFER_ENCODING_UNSUPPORTED".to_owned();
+            assert_eq!(
+                refusal,
+                (501, code, "not_applied".to_owned()),
+                "{path} {coding}"
+            );
+        }
+        let twice = [
+            ("Content-Encoding", "identity"),
+            ("Content-Encoding", "gzip"),
+        ];
+        let answer = client.call("PUT", path, &twice, b"zip").await;
+        assert_eq!(answer.status, 415, "{path}");
+    }
+    let mut get = Client::connect(server.address).await;
+    get.send(b"GET /kv/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n")
+        .await;
+    assert_eq!(get.answer(false).await.status, 501);
+    assert_eq!(client.get("/kv/a").await.body, b"before");
+    let mut client = Client::connect(server.address).await;
+    client
+        .send(b"PUT /kv/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding:  Chunked \r\n\r\n5\r\nafter\r\n0\r\n\r\n")
+        .await;
+    assert_eq!(client.answer(false).await.status, 204);
+    assert_eq!(client.get("/kv/a").await.body, b"after");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_head_that_trickles_is_cut_off() {
+    let server = Running::with(hasty()).await;
+    let start = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    // A head that ends in no frame; one in a frame of which a byte comes now and then.
+    let headers = b"\0\0\x01\x01\0\0\0\0\x01\x82";
+    let continuation = b"\0\x0f\x00\x09\0\0\0\0\x01";
+    for (begun, more) in [
+        (&headers[..], &b""[..]),
+        (&[&headers[..], continuation].concat()[..], b"\0"),
+    ] {
+        let mut client = Client::connect(server.address).await;
+        client.send(start).await;
+        client.send(begun).await;
+        let began = tokio::time::Instant::now();
+        while !client.has_ended().await {
+            client.try_send(more).await;
+            assert!(began.elapsed() < Duration::from_secs(5), "{more:?}");
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+    }
+    let mut client = crate::client::Http2::connect(server.address).await;
+    for _ in 0..3 {
+        let answer = client.call("GET", "http://localhost/kv/a", &[], b"").await;
+        assert_eq!(answer.status(), 404);
+        tokio::time::sleep(Duration::from_millis(350)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_trickles_is_cut_off() {
     let server = Running::with(hasty()).await;
     let mut body = Client::connect(server.address).await;

@@ -173,6 +173,18 @@ impl Client {
         matches!(timeout(time, self.stream.read_u8()).await, Ok(Err(_)))
     }
 
+    /// Whether the server has closed the connection, whatever it said before.
+    pub(crate) async fn has_ended(&mut self) -> bool {
+        let mut sink = [0; 1024];
+        loop {
+            match timeout(Duration::from_millis(1), self.stream.read(&mut sink)).await {
+                Err(_) => return false,
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) => return true,
+            }
+        }
+    }
+
     async fn read_more(&mut self) -> bool {
         let mut buffer = vec![0; 64 << 10];
         let read = timeout(PATIENCE, self.stream.read(&mut buffer))
