@@ -49,7 +49,9 @@ pub use cursor::CursorError;
 pub use error::{NodeError, OpenError, Outcome};
 pub use identity::Identity;
 pub use limits::KEY_LEN_MAX;
-pub use metadata::MetadataLog;
+pub use metadata::{
+    Decided, Effect as MetadataEffect, Input as MetadataInput, Metadata, MetadataLog,
+};
 pub use namespace::{ConflictPolicy, Mode, Namespace, Policy, PolicyChange, TTL_SECONDS_MAX};
 pub use node::Node;
 pub use persisting::Persisting;
