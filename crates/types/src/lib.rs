@@ -28,7 +28,7 @@ pub mod version;
 
 pub use bytes::hexadecimal;
 pub use clock::Clock;
-pub use context::{ContextError, ContextToken};
+pub use context::{Context, ContextError, ContextToken};
 pub use dot::{Dot, Incarnation};
 pub use hlc::{Hlc, HybridClock, SkewTooLarge};
 pub use id::{ClusterId, Epoch, NamespaceId, NodeId, PartitionId};
