@@ -127,7 +127,8 @@ impl Shared {
     }
 }
 
-fn check_content_type(content_type: &str) -> Result<(), NodeError> {
+/// Checks what a user, or another node, says that bytes are.
+pub(crate) fn check_content_type(content_type: &str) -> Result<(), NodeError> {
     let limit = Record::CONTENT_TYPE_LEN_MAX;
     let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
     if content_type.len() <= limit && content_type.bytes().all(printable) {

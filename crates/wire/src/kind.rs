@@ -45,6 +45,8 @@ kinds! {
     16 Consensus, Requests, since 1: "Members of a consensus group among each other.";
     17 ConsensusSnapshot, Bulk, since 1: "A consensus group's state, for a member that is far behind.";
     24 Membership, Requests, since 1: "Signs of life, and what was heard of others.";
+    32 Replica, Requests, since 1: "A coordinator's question to a replica about one key.";
+    33 ReplicaReply, Requests, since 1: "A replica's answer to a coordinator.";
 }
 
 /// Numbers of kinds that are no longer sent, which mean nothing else.
@@ -240,6 +242,8 @@ mod tests {
         16 Consensus Requests 1
         17 ConsensusSnapshot Bulk 1
         24 Membership Requests 1
+        32 Replica Requests 1
+        33 ReplicaReply Requests 1
     ";
 
     #[test]

@@ -11,10 +11,12 @@ use ringwood_env::UnixMillis;
 use ringwood_lsm::{Error, ReadTier, Ticket};
 use ringwood_protocol::coordinator::Failure;
 use ringwood_protocol::topology::View;
-use ringwood_types::{Epoch, PartitionId};
+use ringwood_types::{Epoch, PartitionId, RecordHead};
 
 use super::message::{Found, Payload, PeerReply, PeerRequest, ReplicaRequest};
+use crate::check::check_content_type;
 use crate::error::{NodeError, Outcome};
+use crate::limits::check_key;
 use crate::namespace::Namespace;
 use crate::node::{Node, Shared};
 use crate::store::{Arrival, Arrived, Change, NotTaken, Write, Written};
@@ -99,6 +101,7 @@ impl Shared {
         let Some(view) = view.as_deref() else {
             return Ok(refused());
         };
+        self.check_asked(asked)?;
         let namespace = self.catalog.find_id(asked.namespace)?;
         let partition = self.store.partition(&namespace, &asked.key);
         if let Some(failure) = self.fence(view, partition, asked) {
@@ -133,6 +136,31 @@ impl Shared {
                 });
                 Ok(Served::Reply(PeerReply::Found(found)))
             }
+        }
+    }
+
+    /// Holds what a node asks to what a client's request is held to: nobody vouches for it. What was minted
+    /// elsewhere is taken up to what the engine takes, or a limit that was lowered would part replicas.
+    fn check_asked(&self, asked: &PeerRequest) -> Result<(), NodeError> {
+        check_key(&asked.key)?;
+        let (value, content_type) = match &asked.request {
+            ReplicaRequest::Mint {
+                payload:
+                    Payload::Put {
+                        value,
+                        content_type,
+                        ..
+                    },
+                ..
+            } => (value, content_type),
+            ReplicaRequest::Store { record, .. } => return check_record(record),
+            _ => return Ok(()),
+        };
+        check_content_type(content_type)?;
+        let (len, limit) = (value.len(), self.limits.value_len_max);
+        match len > limit {
+            true => Err(NodeError::ValueTooLarge { len, limit }),
+            false => Ok(()),
         }
     }
 
@@ -176,6 +204,15 @@ impl Shared {
         };
         (!may).then_some(Failure::Refused)
     }
+}
+
+/// Whether a record's content type may stand in an answer. What is no record at all is found by who stores it.
+fn check_record(record: &[u8]) -> Result<(), NodeError> {
+    let Ok(head) = RecordHead::decode(record) else {
+        return Ok(());
+    };
+    let content_type = std::str::from_utf8(&record[head.content_type()]);
+    check_content_type(content_type.expect("the head was checked"))
 }
 
 fn refused() -> Served {
