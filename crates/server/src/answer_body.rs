@@ -1,13 +1,15 @@
 //! An answer in the hands of the transport: bytes that carry what was charged for them.
 
 use std::convert::Infallible;
-use std::mem::take;
+use std::mem::{replace, take};
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
+use ringwood_lsm::Slice;
 
 use crate::activity::Activity;
 use crate::answers::SHORT;
@@ -16,8 +18,43 @@ use crate::budget::Share;
 /// The body of an answer: all of it is there.
 #[derive(Debug, Default)]
 pub struct AnswerBody {
-    bytes: Bytes,
+    bytes: Content,
     hold: Hold,
+}
+
+/// The bytes of an answer.
+#[derive(Debug)]
+enum Content {
+    Made(Bytes),
+    /// A value where the engine has it: to make [`Bytes`] of it would take an allocation.
+    Found(Slice),
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Made(Bytes::new())
+    }
+}
+
+impl Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Made(bytes) => bytes,
+            Self::Found(slice) => slice,
+        }
+    }
+}
+
+impl Content {
+    /// Leaves the first `count` bytes behind.
+    fn advance(&mut self, count: usize) {
+        match self {
+            Self::Made(bytes) => bytes.advance(count),
+            Self::Found(slice) => *slice = replace(slice, Slice::empty()).skip(count),
+        }
+    }
 }
 
 /// What an answer holds on to until it is gone.
@@ -43,12 +80,24 @@ impl Drop for Debt {
     }
 }
 
-impl From<Bytes> for AnswerBody {
-    fn from(bytes: Bytes) -> Self {
+impl From<Content> for AnswerBody {
+    fn from(bytes: Content) -> Self {
         Self {
             bytes,
             hold: Hold::default(),
         }
+    }
+}
+
+impl From<Bytes> for AnswerBody {
+    fn from(bytes: Bytes) -> Self {
+        Content::Made(bytes).into()
+    }
+}
+
+impl From<Slice> for AnswerBody {
+    fn from(value: Slice) -> Self {
+        Content::Found(value).into()
     }
 }
 
@@ -77,7 +126,7 @@ impl AnswerBody {
         let is_long = self.hold.share.is_some();
         if !is_long && activity.is_multiplexed() {
             // A stream that nobody reads would pin the block or memtable that the value lies in.
-            self.bytes = Bytes::copy_from_slice(&self.bytes);
+            self.bytes = Content::Made(Bytes::copy_from_slice(&self.bytes));
         }
         self.hold.debt = Some(Debt {
             place: activity.answer_made(len, is_long),
@@ -112,7 +161,7 @@ impl Body for AnswerBody {
 /// The bytes of an answer in the hands of the transport, which drops them when they are sent.
 #[derive(Debug)]
 pub struct Portion {
-    bytes: Bytes,
+    bytes: Content,
     hold: Hold,
 }
 
@@ -150,6 +199,19 @@ mod tests {
             Poll::Ready(Some(Ok(frame))) => frame.into_data().unwrap(),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_value_leaves_where_it_lies_piece_by_piece() {
+        let value = Slice::from(b"hello world".to_vec());
+        let at = value.as_ptr();
+        let mut portion = portion(AnswerBody::from(value));
+        assert_eq!(portion.chunk().as_ptr(), at, "no copy");
+        portion.advance(6);
+        assert_eq!((portion.chunk(), portion.remaining()), (&b"world"[..], 5));
+        portion.advance(5);
+        assert!(!portion.has_remaining());
+        assert!(AnswerBody::from(Slice::empty()).is_end_stream());
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! `/kv/…`: bytes in, bytes out; what is known about them travels in headers.
 
+use std::mem::take;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -25,6 +26,10 @@ const ALL_REPLICAS: HeaderValue = HeaderValue::from_static("1/1");
 /// What was stored may be a page: opened in a browser, it is of no origin and runs no script.
 const SANDBOX: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
 const UNTYPED: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+const ETAG_LEN: usize = Version::TEXT_LEN + 2;
+/// A token is its text and nothing beside.
+const CONTEXT_LEN: usize = size_of::<ContextToken>();
 
 /// How a raw read begins.
 pub(crate) enum Begun {
@@ -87,17 +92,17 @@ fn read(app: &App, head: &Head<'_>, route: Route<'_>, mut query: Query<'_>) -> R
 }
 
 pub(crate) async fn put(mut call: Call<'_>) -> Result<FullResponse> {
-    let target = call.target()?;
+    let mut target = call.target()?;
     let ttl = request::ttl(&mut call.query)?;
     call.query.finish()?;
     let content_type = request::content_type(&call.head)?;
-    let received = call.read_value(0).await?;
+    let mut received = call.read_value(0).await?;
     let put = Put {
-        key: target.key.clone(),
-        value: received.bytes.clone(),
+        key: take(&mut target.key),
+        value: take(&mut received.bytes),
         content_type,
         ttl,
-        context: target.context.clone(),
+        context: target.context.take(),
     };
     let KeyReply::Stored {
         version,
@@ -183,26 +188,27 @@ impl Found {
         headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         let len = entry.value().len();
-        let mut value = Bytes::from_owner(entry.into_value());
-        if let Wanted::Part(part) = wanted {
+        let value = entry.into_value();
+        *response.body_mut() = if let Wanted::Part(part) = wanted {
             let content_range = format!("bytes {}-{}/{len}", part.start, part.end - 1);
             let content_range = HeaderValue::from_str(&content_range).expect("digits fit a header");
             headers.insert(header::CONTENT_RANGE, content_range);
-            value = value.slice(part);
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        }
+            AnswerBody::from(Bytes::from_owner(value).slice(part))
+        } else {
+            AnswerBody::from(value)
+        };
         *response.headers_mut() = headers;
-        *response.body_mut() = AnswerBody::from(value);
         response
     }
 }
 
 /// A version as `ETag` has it: in quotes.
-struct Etag([u8; Version::TEXT_LEN + 2]);
+struct Etag([u8; ETAG_LEN]);
 
 impl Etag {
     fn of(version: Version) -> Self {
-        let mut text = [b'"'; Version::TEXT_LEN + 2];
+        let mut text = [b'"'; ETAG_LEN];
         text[1..=Version::TEXT_LEN].copy_from_slice(&version.to_text());
         Self(text)
     }
@@ -215,9 +221,14 @@ fn describe(
     context: &ContextToken,
     deadline: Option<UnixMillis>,
 ) {
-    let text = |text: &[u8]| HeaderValue::from_bytes(text).expect("versions are plain ASCII");
-    headers.insert(header::ETAG, text(&etag.0));
-    headers.insert(CONTEXT, text(context.as_ref()));
+    // One piece of memory for both.
+    let mut texts = [0; ETAG_LEN + CONTEXT_LEN];
+    texts[..ETAG_LEN].copy_from_slice(&etag.0);
+    texts[ETAG_LEN..].copy_from_slice(context.as_ref());
+    let texts = Bytes::from_owner(texts);
+    let text = |text| HeaderValue::from_maybe_shared(text).expect("versions are plain ASCII");
+    headers.insert(header::ETAG, text(texts.slice(..ETAG_LEN)));
+    headers.insert(CONTEXT, text(texts.slice(ETAG_LEN..)));
     headers.insert(REPLICAS, ALL_REPLICAS);
     if let Some(deadline) = deadline {
         headers.insert(EXPIRES_AT, HeaderValue::from(deadline));
