@@ -82,7 +82,7 @@ pub enum Error {
 
     /// Writes wait for background work that fails again and again, say because a table cannot be read. Not
     /// applied; reads go on. Writes go on once the cause is mended: for a damaged table, by
-    /// [`repair`](crate::repair).
+    /// [`repair`](crate::repair()).
     #[error("writes are stopped, as background work they wait for fails: {cause}")]
     Blocked {
         /// How it failed the last time.
