@@ -27,7 +27,7 @@ use crate::human;
 use crate::interrupt;
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
-use crate::units::{Bytes, Span};
+use crate::units::{Bytes, Rate, Span};
 
 use cleanup::Removal;
 use driver::Plan;
@@ -62,9 +62,9 @@ pub(crate) struct Bench {
     /// Measure so many operations instead.
     #[arg(long, conflicts_with = "duration")]
     operations: Option<u64>,
-    /// Operations a second (open loop); without it, as fast as answers come.
+    /// Operations a second (open loop), such as 500 or 20k; without it, as fast as answers come.
     #[arg(long)]
-    rate: Option<u32>,
+    rate: Option<Rate>,
     /// Which keys are drawn; otherwise as the workload says.
     #[arg(long, value_enum)]
     distribution: Option<Distribution>,
@@ -104,7 +104,7 @@ impl Bench {
             self.records > 0 && self.connections > 0,
             "--records and --connections must be at least 1"
         );
-        ensure!(self.rate != Some(0), "--rate must be at least 1");
+        ensure!(self.rate != Some(Rate(0)), "--rate must be at least 1");
         // Whether anybody is there is better told before the first of many connections fails.
         client.get_text("/readyz")?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -163,6 +163,7 @@ impl Bench {
         told: &Told,
         records: &Arc<AtomicU64>,
     ) -> Result<Measured> {
+        let page_items = client.limits()?.page_items as u64;
         let drive = |mix, stop, rate| -> Result<Report> {
             let plan = Plan {
                 client: client.clone(),
@@ -173,6 +174,7 @@ impl Bench {
                 connections: self.connections,
                 stop,
                 rate,
+                page_items,
                 buffered: self.buffered,
                 seed: self.seed,
                 records: Arc::clone(records),
@@ -201,7 +203,7 @@ impl Bench {
         let stop = self
             .operations
             .map_or(Stop::At(Duration::from(self.duration)), Stop::After);
-        let run = drive(self.workload, stop, self.rate)?;
+        let run = drive(self.workload, stop, self.rate.map(|Rate(rate)| rate))?;
         if format == Format::Table {
             output::text(&run)?;
         }

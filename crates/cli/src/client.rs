@@ -9,6 +9,7 @@ mod problem;
 mod shapes;
 mod target;
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
@@ -18,7 +19,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
 pub(crate) use problem::ClientError;
-pub(crate) use shapes::{Item, Page, PutOptions, Range, Value};
+pub(crate) use shapes::{Item, Limits, Page, PutOptions, Range, Value};
 pub(crate) use target::Target;
 
 /// What may stand in a path as it is. A dot may not: some would tidy `a/../b` away.
@@ -34,6 +35,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const ANSWER_LEN_MAX: u64 = 1 << 30;
 /// Longer values are sent when the server has agreed to take them.
 const ASK_FIRST_LEN: usize = 256 << 10;
+/// Namespaces of a page.
+const NAMESPACES_PAGE: usize = 1000;
 const ERROR_LEN_MAX: u64 = 1 << 20;
 
 /// Requests of one namespace of one server.
@@ -42,6 +45,8 @@ pub(crate) struct Client {
     agent: Agent,
     base: String,
     namespace: String,
+    /// Asked for once.
+    limits: Arc<OnceLock<Limits>>,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, ClientError>;
@@ -75,7 +80,25 @@ impl Client {
             agent: agent(Some(REQUEST_TIMEOUT)),
             base,
             namespace,
+            limits: Arc::default(),
         }
+    }
+
+    /// What the server holds requests to.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) fn limits(&self) -> Result<Limits> {
+        #[derive(Deserialize)]
+        struct Node {
+            #[serde(default)]
+            limits: Limits,
+        }
+        if let Some(limits) = self.limits.get() {
+            return Ok(*limits);
+        }
+        let Node { limits } = self.get_json("/v1/cluster/nodes/self")?;
+        Ok(*self.limits.get_or_init(|| limits))
     }
 
     /// The namespace that its requests are about.
@@ -200,12 +223,14 @@ impl Client {
         Ok(())
     }
 
-    /// Reads the page of a range that begins at its start, or where `cursor` was given out.
+    /// Reads the page of a range that begins at its start, or where `cursor` was given out; no longer than
+    /// the server allows.
     ///
     /// # Errors
     /// [`ClientError`].
     pub(crate) fn page(&self, range: &Range, cursor: Option<&str>) -> Result<Page> {
-        let mut query = vec![format!("limit={}", range.page)];
+        let limit = range.page.min(self.limits()?.page_items);
+        let mut query = vec![format!("limit={limit}")];
         for (name, key) in [
             ("start", &range.start),
             ("end", &range.end),
@@ -233,25 +258,26 @@ impl Client {
         self.get_json(&format!("{}?{}", self.json_path("kv"), query.join("&")))
     }
 
-    /// All namespaces with their policies, by name.
+    /// The namespaces with their policies, by name: all, or as many pages as it takes to have `most`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub(crate) fn namespaces(&self) -> Result<Vec<serde_json::Value>> {
+    pub(crate) fn namespaces(&self, most: usize) -> Result<Vec<serde_json::Value>> {
         #[derive(Deserialize)]
         struct List {
             namespaces: Vec<serde_json::Value>,
             cursor: Option<String>,
         }
         let mut all = Vec::new();
-        let mut path = "/v1/namespaces".to_owned();
+        let limit = NAMESPACES_PAGE.min(self.limits()?.page_items);
+        let mut path = format!("/v1/namespaces?limit={limit}");
         loop {
             let page: List = self.get_json(&path)?;
             all.extend(page.namespaces);
-            let Some(cursor) = page.cursor else {
+            let Some(cursor) = page.cursor.filter(|_| all.len() < most) else {
                 return Ok(all);
             };
-            path = format!("/v1/namespaces?cursor={cursor}");
+            path = format!("/v1/namespaces?limit={limit}&cursor={cursor}");
         }
     }
 

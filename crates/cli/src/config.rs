@@ -127,10 +127,22 @@ impl Loaded {
             ) => return Err(wrong(key_of(option), why.to_owned())),
             Err(other) => return Err(wrong("storage", other.to_string())),
         }
+        let greatest = config.node.value_len_greatest();
+        if config.node.value_len_max > greatest {
+            let why = format!(
+                "must be at most {greatest} bytes: with its key it takes half a log segment at most, and \
+                 storage.log_segment_len is {}",
+                self.raw.storage.log_segment_len
+            );
+            return Err(wrong("limits.value_len", why));
+        }
         match Server::check(&config.server) {
             Ok(()) => {}
             Err(error @ BindError::NotLoopback(_)) => {
                 return Err(wrong("listen", error.to_string()));
+            }
+            Err(error @ BindError::NothingAllowed(name)) => {
+                return Err(wrong(&format!("limits.{name}"), error.to_string()));
             }
             Err(error) => return Err(wrong("http.allowed_hosts", error.to_string())),
         }
@@ -350,6 +362,12 @@ mod tests {
             "storage.table_len=1KiB",
             "storage.filter_bits_per_key=33",
             "limits.value_len=1GiB",
+            "limits.value_len=16MiB",
+            "limits.connections=0",
+            "limits.requests=0",
+            "limits.batch_len=0",
+            "limits.body_bytes=0",
+            "limits.answer_bytes=0",
             "limits.batch_items=0",
             "limits.page_items=0",
             "limits.namespaces=0",
@@ -364,6 +382,38 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn the_longest_value_can_be_stored_and_is_told() {
+        for (segment, longest) in [("64MiB", 16_776_933), ("4MiB", 2_093_056), ("16KiB", 4096)] {
+            let segment = format!("storage.log_segment_len={segment}");
+            let with = |len: u64| {
+                set(&[&segment, &format!("limits.value_len={len}")])
+                    .unwrap()
+                    .check()
+            };
+            with(longest).unwrap();
+            let error = with(longest + 1).unwrap_err().to_string();
+            assert!(
+                error.starts_with("limits.value_len in flag --set:"),
+                "{error}"
+            );
+            assert!(
+                error.contains(&format!("at most {longest} bytes")),
+                "{error}"
+            );
+        }
+        let error = set(&["storage.log_segment_len=1MiB"])
+            .unwrap()
+            .check()
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("storage.log_segment_len is 1MiB"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM, for commands that have something to put in order before they end.
+//! Ctrl-C, SIGTERM and the terminal that closes, for commands that have something to put in order before they end.
 
 use std::future::Future;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -8,19 +8,39 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Completes when the process is told to end. Asked for at once: no signal kills us from then on.
+/// Completes when the process is told to end. Asked for at once: no signal kills us from then on. A terminal
+/// that closes tells so too, unless whoever started us said that it does not, as `nohup` does.
 ///
 /// # Errors
 /// When the system does not let us listen.
 pub(crate) fn told_to_stop() -> Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = match ignores_hangups() {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
     Ok(async move {
+        let hung_up = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            _ = hung_up => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Whether SIGHUP is ignored, as the system says it; where it says nothing, it is not.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 != 0)
 }
 
 /// From now on Ctrl-C does not end this process; those it starts it does.

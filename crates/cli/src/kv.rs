@@ -14,14 +14,15 @@ use clap::Args;
 use serde_json::json;
 
 use crate::client::{Client, PutOptions, Range};
+use crate::human;
 use crate::outcome::{Outcome, UsageError, unreadable};
 use crate::output::{self, Format};
-use crate::units::{Bytes, Seconds};
+use crate::units::Seconds;
 
 pub(crate) use batch::Batch;
 use shown::Shown;
 
-/// Items of a page: much per request, little in memory.
+/// Items of a page: much per request, little in memory. The server may allow fewer.
 const PAGE: usize = 1000;
 
 /// Set a key.
@@ -161,7 +162,7 @@ impl Put {
             format,
             format_args!(
                 "stored {} under {} in {}",
-                Bytes(value.len() as u64),
+                human::bytes(value.len() as u64),
                 quoted(self.key.as_bytes()),
                 place(client)
             ),
@@ -221,7 +222,11 @@ impl Get {
                 .with_context(|| format!("cannot write {}", path.display()))?;
             output::say(
                 format,
-                format!("{} bytes in {}", value.bytes.len(), path.display()),
+                format!(
+                    "{} in {}",
+                    human::bytes(value.bytes.len() as u64),
+                    path.display()
+                ),
             );
             return Ok(Outcome::Done);
         }

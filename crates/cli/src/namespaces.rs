@@ -10,6 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::client::Client;
+use crate::human;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{self, Format};
 use crate::units::{Bytes, Rate, Seconds, Span};
@@ -131,7 +132,7 @@ impl Namespace {
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
         match self {
             Self::List => {
-                let namespaces = client.namespaces()?;
+                let namespaces = client.namespaces(usize::MAX)?;
                 output::show(format, &json!({ "namespaces": namespaces }), rows)?;
             }
             Self::Create(Named { name, policy }) => {
@@ -222,9 +223,9 @@ fn row(one: &Value) -> [String; 3] {
     let limit = |name| policy[name].as_u64();
     let limits = [
         limit("default_ttl").map(|ttl| format!("ttl {}", Span(ttl.saturating_mul(1000)))),
-        limit("value_len_max").map(|len| format!("values {}", Bytes(len))),
+        limit("value_len_max").map(|len| format!("values {}", human::bytes(len))),
         limit("requests_per_second").map(|rate| format!("{rate} requests/s")),
-        limit("bytes_max").map(|bytes| format!("at most {}", Bytes(bytes))),
+        limit("bytes_max").map(|bytes| format!("at most {}", human::bytes(bytes))),
     ];
     let limits: Vec<_> = limits.into_iter().flatten().collect();
     [

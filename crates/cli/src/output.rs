@@ -182,7 +182,7 @@ pub(crate) fn to_terminal() -> bool {
 
 /// Whether a character does something instead of standing for something: control characters, and those
 /// that turn or hide what stands beside them.
-fn is_command(one: char) -> bool {
+pub(crate) fn is_command(one: char) -> bool {
     one.is_control()
         || matches!(one, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -56,9 +56,21 @@ impl Repl {
 
 fn piped(mut session: Session) -> Result<Outcome> {
     let mut first_failure = Outcome::Done;
-    for line in io::stdin().lock().lines() {
+    for (line, number) in io::stdin().lock().split(b'\n').zip(1..) {
         let line = line.context("cannot read stdin")?;
-        match session.run(&line, Stdin::Lines)?.end {
+        let end = match std::str::from_utf8(&line) {
+            Ok(line) => session.run(line, Stdin::Lines)?.end,
+            Err(error) => {
+                // One bad line is no reason to leave out those behind it.
+                output::tell(format_args!(
+                    "error: line {number} is not UTF-8 from byte {} on, and was not run; \
+                     `batch` takes keys and values of any bytes, in base64",
+                    error.valid_up_to() + 1
+                ));
+                End::Ran(Outcome::Usage)
+            }
+        };
+        match end {
             End::Leave => break,
             End::Ran(outcome) if first_failure == Outcome::Done => first_failure = outcome,
             End::Ran(_) => {}

@@ -28,6 +28,9 @@ use reading::Reading;
 /// How long requests are counted for a page that is shown once.
 const SAMPLE: Duration = Duration::from_secs(1);
 
+/// How long a signal may come behind the failure that goes with it.
+const GONE: Duration = Duration::from_millis(500);
+
 /// Show how a server is doing.
 #[derive(Args, Debug)]
 pub(crate) struct Status {
@@ -102,7 +105,13 @@ impl Status {
             match (&screen, taken) {
                 (Some(screen), taken) => {
                     let colours = terminal::has_colours(&io::stdout());
-                    screen.draw(&self.with_footer(&last), colours)?;
+                    if let Err(error) = screen.draw(&self.with_footer(&last), colours) {
+                        // A terminal that is gone says so a moment before the signal does.
+                        if interrupts.wait(GONE) {
+                            break;
+                        }
+                        return Err(error.into());
+                    }
                     before = taken.ok();
                 }
                 (None, taken) => {
@@ -122,9 +131,9 @@ impl Status {
         }
         if screen.is_some() {
             drop(screen);
-            // What was seen last stays on the terminal.
+            // What was seen last stays on the terminal, if that is there still.
             let out = io::stdout();
-            terminal::print(&mut out.lock(), &last, terminal::has_colours(&out))?;
+            let _ = terminal::print(&mut out.lock(), &last, terminal::has_colours(&out));
         }
         Ok(Outcome::Done)
     }

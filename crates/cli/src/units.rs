@@ -1,7 +1,8 @@
 //! Sizes, times, rates and lists as people write them: `512MiB`, `1h30m`, `20MiB/s`, `a.example,b.example`.
 //!
 //! Every option and every key of the configuration that is one of these is read here, by one grammar:
-//! numbers with a unit, `1.5GiB`; times of several, largest first, `1h30m`. Errors name examples.
+//! numbers with a unit, `1.5GiB`; times of several, largest first, `1h30m`. Errors name examples. Printed
+//! is so what can be given so again; what people are told is printed by `human`.
 
 use std::fmt;
 use std::str::FromStr;

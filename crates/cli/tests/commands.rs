@@ -465,7 +465,7 @@ fn a_namespace_is_held_to_what_it_was_given() {
     }
     let listed = server.run(&["namespace", "list"]);
     assert!(
-        listed.out.contains("3 requests/s, at most 1MiB"),
+        listed.out.contains("3 requests/s, at most 1.0 MiB"),
         "{listed:?}"
     );
     let set = [
@@ -693,4 +693,19 @@ fn help_has_headings_and_examples() {
     for line in run(&mut ringwood(&["-h"])).out.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
+}
+
+#[test]
+fn a_line_that_is_no_text_is_told_and_those_behind_it_are_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path());
+    let ran = server.run_with(&["repl"], b"put a 1\nput b \xff\xfe\nget none\nput c 3");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        ran.err
+            .contains("error: line 2 is not UTF-8 from byte 7 on"),
+        "{ran:?}"
+    );
+    let keys = server.run(&["scan", "--keys-only"]).out;
+    assert_eq!(keys.lines().collect::<Vec<_>>(), ["a", "c"]);
 }

@@ -141,3 +141,23 @@ fn completions_are_printed_for_every_shell() {
         assert!(script.out.contains("import"), "{shell}");
     }
 }
+
+#[test]
+fn what_can_never_be_stored_is_refused_by_show_and_serve_alike() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    for (setting, told) in [
+        ("limits.value_len=16MiB", "must be at most 16776933 bytes"),
+        ("limits.connections=0", "must be at least 1"),
+    ] {
+        let show = run(&mut ringwood(&["config", "show", "--set", setting]));
+        let mut serve = ringwood(&["serve", "--set", setting, "--data-dir"]);
+        let serve = run(serve.arg(&data));
+        for ran in [&show, &serve] {
+            assert_eq!(ran.code, 2, "{setting}: {ran:?}");
+            assert!(ran.err.contains(told), "{setting}: {ran:?}");
+        }
+        assert_eq!(show.err, serve.err);
+        assert!(!data.exists());
+    }
+}

@@ -17,7 +17,7 @@ fn writes_say_what_they_did_to_a_person_only() {
     for (command, told) in [
         (
             &["put", "k", "hello"][..],
-            "stored 5B under \"k\" in namespace default",
+            "stored 5 B under \"k\" in namespace default",
         ),
         (&["delete", "k"], "deleted \"k\" in namespace default"),
         (

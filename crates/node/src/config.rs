@@ -27,6 +27,11 @@ impl Fixed {
     }
 }
 
+const VALUE_LEN_GREATEST: usize = MAX_VALUE_LEN - RecordHead::OVERHEAD_MAX;
+const _: () = assert!(VALUE_LEN_GREATEST == 16_776_933, "as it is told below");
+/// Room beside a value in the log, for its key and what is known of it.
+const BESIDES_VALUE: usize = 4 << 10;
+
 /// How a node is brought up. Sizes are in bytes.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -39,7 +44,7 @@ pub struct NodeConfig {
     pub partitions: Option<PartitionCount>,
     /// For a new store: the cluster that it is to be a part of. `None`: it is the first of its own.
     pub joins: Option<Fixed>,
-    /// Longest value that is taken, up to 16 MiB less 283 bytes.
+    /// Longest value that is taken, up to 16 MiB less 283 bytes; see [`NodeConfig::value_len_greatest`].
     pub value_len_max: usize,
     /// Most items of a batch.
     pub batch_items_max: usize,
@@ -81,6 +86,20 @@ impl NodeConfig {
         }
     }
 
+    /// The greatest [`NodeConfig::value_len_max`] with which values of that length can be stored, and their keys
+    /// where those are of some hundred bytes. A node comes up with a greater one too, and refuses what does not fit.
+    #[must_use]
+    pub fn value_len_greatest(&self) -> usize {
+        let of_log = self.batch_len_max().saturating_sub(BESIDES_VALUE);
+        of_log.min(VALUE_LEN_GREATEST)
+    }
+
+    /// Most bytes that the writes of a batch take in the log.
+    pub(crate) fn batch_len_max(&self) -> usize {
+        // A batch must fit one log segment, with what the log adds; half leaves room.
+        usize::try_from(self.engine.log_segment_len).unwrap_or(usize::MAX) / 2
+    }
+
     /// Checks what bringing a node up refuses before it touches the disk.
     ///
     /// # Errors
@@ -89,8 +108,11 @@ impl NodeConfig {
         self.engine.validate()?;
         self.data.validate()?;
         let fail = |option, why| Err(OpenError::InvalidOption { option, why });
-        if self.value_len_max > MAX_VALUE_LEN - RecordHead::OVERHEAD_MAX {
-            return fail("value_len_max", "must be at most 16 MiB less 283 bytes");
+        if self.value_len_max > VALUE_LEN_GREATEST {
+            return fail(
+                "value_len_max",
+                "must be at most 16776933 bytes, 16 MiB less 283",
+            );
         }
         if self.batch_items_max == 0 {
             return fail("batch_items_max", "must be at least 1");

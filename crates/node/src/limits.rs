@@ -23,12 +23,10 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn of(config: &NodeConfig) -> Self {
-        // A batch must fit one log segment, with what the log adds; half leaves room.
-        let log_segment_len = usize::try_from(config.engine.log_segment_len).unwrap_or(usize::MAX);
         Self {
             value_len_max: config.value_len_max,
             batch_items_max: config.batch_items_max,
-            batch_len_max: log_segment_len / 2,
+            batch_len_max: config.batch_len_max(),
             namespaces_max: config.namespaces_max,
             page_entries_max: config.page_entries_max,
             page_len_max: config.page_len_max,

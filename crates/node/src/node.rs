@@ -134,6 +134,18 @@ impl Node {
         &self.shared.identity
     }
 
+    /// Most entries of a page.
+    #[must_use]
+    pub fn page_entries_max(&self) -> usize {
+        self.shared.limits.page_entries_max
+    }
+
+    /// Most items of a batch.
+    #[must_use]
+    pub fn batch_items_max(&self) -> usize {
+        self.shared.limits.batch_items_max
+    }
+
     /// What the cluster is from now on. Where this node begins another stint as a replica, it mints under
     /// that from here on, durably. Waits for the disk.
     ///

@@ -41,9 +41,24 @@ pub(crate) struct NodeReply {
     failure: Option<String>,
     /// When it began to serve, in milliseconds since the Unix epoch.
     started_at: UnixMillis,
+    /// What requests are held to.
+    limits: LimitsReply,
     /// How far the checkpoint is that is being made, if one is.
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint: Option<CheckpointState>,
+}
+
+/// What requests of this node are held to. Lengths are in bytes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LimitsReply {
+    /// Most items of a page.
+    page_items: usize,
+    /// Most items of a batch.
+    batch_items: usize,
+    /// Longest body of a batch.
+    batch_len: usize,
+    /// Longest value.
+    value_len: usize,
 }
 
 /// How far a checkpoint is.
@@ -180,6 +195,12 @@ pub(crate) fn get(call: Call<'_>) -> Result<FullResponse> {
         state_since,
         failure: node.engine().failure().map(|failure| failure.to_string()),
         started_at: call.app.health.started_at(),
+        limits: LimitsReply {
+            page_items: node.page_entries_max(),
+            batch_items: node.batch_items_max(),
+            batch_len: call.app.limits.batch_len,
+            value_len: call.app.limits.value_len,
+        },
         checkpoint: node
             .engine()
             .checkpoint_progress()

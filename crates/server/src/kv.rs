@@ -117,7 +117,7 @@ fn as_json(head: &Head<'_>, body: &[u8]) -> Result<Option<PutBody>> {
 pub(crate) async fn scan(mut call: Call<'_>) -> Result<FullResponse> {
     let query = &mut call.query;
     let owned = |key: Option<Cow<'_, [u8]>>| key.map(|key| Bytes::from(key.into_owned()));
-    let limit = request::limit(query)?;
+    let limit = request::limit(query, call.app.node.page_entries_max())?;
     let mut scan = Scan {
         start: owned(query.take_bytes("start")?),
         end: owned(query.take_bytes("end")?),

@@ -102,7 +102,7 @@ fn describe(namespace: &Namespace) -> NamespaceReply<'_> {
 }
 
 pub(crate) fn list(mut call: Call<'_>) -> Result<FullResponse> {
-    let limit = request::limit(&mut call.query)?;
+    let limit = request::limit(&mut call.query, call.app.node.page_entries_max())?;
     let cursor = call.query.take("cursor")?;
     call.query.finish()?;
     let page = call.app.node.namespaces(limit, cursor.as_deref())?;

@@ -282,16 +282,18 @@ pub(crate) fn encoding(query: &mut Query<'_>) -> Result<Encoding> {
     }
 }
 
-/// Entries of a page that does not say how many.
-const PAGE_LEN: u64 = 100;
+/// Entries of a page that does not say how many, unless the node allows fewer.
+const PAGE_LEN: usize = 100;
 
-/// Takes how many entries a page may have.
+/// Takes how many entries a page may have, on a node that allows `most`.
 ///
 /// # Errors
 /// [`Code::ParameterInvalid`]; the node knows the most.
-pub(crate) fn limit(query: &mut Query<'_>) -> Result<usize> {
-    let limit = query.take_number("limit", 1, u64::from(u32::MAX))?;
-    Ok(usize::try_from(limit.unwrap_or(PAGE_LEN)).unwrap_or(usize::MAX))
+pub(crate) fn limit(query: &mut Query<'_>, most: usize) -> Result<usize> {
+    Ok(match query.take_number("limit", 1, u64::from(u32::MAX))? {
+        Some(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
+        None => PAGE_LEN.min(most),
+    })
 }
 
 /// Takes when a write is acknowledged.

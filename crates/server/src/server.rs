@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::answers::Answers;
 use crate::app::App;
-use crate::config::ServerConfig;
+use crate::config::{Limits, ServerConfig};
 use crate::connection::{self, Stage};
 use crate::counted::Counted;
 use crate::error::{Code, Problem};
@@ -46,6 +46,10 @@ pub enum BindError {
     )]
     InvalidHost(String),
 
+    /// With none of these, every request would be refused.
+    #[error("limits.{0} must be at least 1")]
+    NothingAllowed(&'static str),
+
     /// The system does not give the address.
     #[error("cannot listen on {address}: {source}")]
     Io {
@@ -69,6 +73,30 @@ pub struct Server {
 ///
 /// # Errors
 /// [`BindError::NotLoopback`], [`BindError::InvalidHost`].
+/// The hosts of a configuration that can be served.
+fn check(config: &ServerConfig) -> Result<Hosts, BindError> {
+    let Limits {
+        connections,
+        requests,
+        batch_len,
+        body_bytes,
+        answer_bytes,
+        ..
+    } = config.limits;
+    for (name, limit) in [
+        ("connections", connections),
+        ("requests", requests),
+        ("batch_len", batch_len),
+        ("body_bytes", body_bytes),
+        ("answer_bytes", answer_bytes),
+    ] {
+        if limit == 0 {
+            return Err(BindError::NothingAllowed(name));
+        }
+    }
+    hosts_of(config)
+}
+
 fn hosts_of(config: &ServerConfig) -> Result<Hosts, BindError> {
     let listen = config.listen;
     if !listen.ip().is_loopback() {
@@ -81,9 +109,9 @@ impl Server {
     /// Checks what [`Server::bind`] refuses whatever the system says.
     ///
     /// # Errors
-    /// [`BindError::NotLoopback`], [`BindError::InvalidHost`].
+    /// [`BindError::NotLoopback`], [`BindError::InvalidHost`], [`BindError::NothingAllowed`].
     pub fn check(config: &ServerConfig) -> Result<(), BindError> {
-        hosts_of(config).map(drop)
+        check(config).map(drop)
     }
 
     /// Takes the address. Connections wait in the system's queue until [`Server::serve`] runs.
@@ -95,7 +123,7 @@ impl Server {
     /// Outside of a tokio runtime.
     pub fn bind(config: ServerConfig, node: Node) -> Result<Self, BindError> {
         let listen = config.listen;
-        let hosts = hosts_of(&config)?;
+        let hosts = check(&config)?;
         let mut limits = config.limits;
         limits.connections = room_for_connections(limits.connections);
         let io = |source| BindError::Io {

@@ -33,8 +33,12 @@ pub(super) fn remove(
     stop: impl Fn() -> bool,
 ) -> Removal {
     let mut removal = Removal::default();
+    // Where the server does not say what it allows, a batch tells what is wrong.
+    let batch = client
+        .limits()
+        .map_or(BATCH, |limits| BATCH.min(limits.batch_items));
     while !stop() {
-        let part: Vec<_> = names.by_ref().take(BATCH).collect();
+        let part: Vec<_> = names.by_ref().take(batch).collect();
         if part.is_empty() {
             break;
         }

@@ -20,7 +20,7 @@ use super::mix::{Mix, Operation};
 use super::progress::{self, Progress, Stop};
 use super::report::{Report, Samples};
 
-/// Scans are of 1 to so many records.
+/// Scans are of 1 to so many records, where the server's pages may be as long.
 const SCAN_LEN_MAX: u64 = 100;
 /// A connection that broke is made anew after this.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
@@ -34,7 +34,9 @@ pub(crate) struct Plan {
     pub(crate) value_len: usize,
     pub(crate) connections: usize,
     pub(crate) stop: Stop,
-    pub(crate) rate: Option<u32>,
+    pub(crate) rate: Option<u64>,
+    /// Most items of the server's pages.
+    pub(crate) page_items: u64,
     pub(crate) buffered: bool,
     pub(crate) seed: u64,
     /// Records there are, the ones being inserted included.
@@ -206,7 +208,7 @@ impl Worker {
     }
 
     async fn scan(&mut self, name: &str) -> Result<()> {
-        let limit = 1 + self.draw.below(SCAN_LEN_MAX);
+        let limit = 1 + self.draw.below(SCAN_LEN_MAX.min(self.plan.page_items));
         let path = self.plan.client.range_path(name.as_bytes(), limit);
         self.send(Method::GET, &path, Bytes::new()).await
     }

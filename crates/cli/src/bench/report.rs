@@ -65,7 +65,7 @@ impl Samples {
         self,
         mix: Mix,
         connections: usize,
-        rate: Option<u32>,
+        rate: Option<u64>,
         took: Duration,
     ) -> Report {
         let operations: BTreeMap<_, _> = self
@@ -95,7 +95,7 @@ pub(crate) struct Report {
     workload: Mix,
     connections: usize,
     /// `None`: closed loop.
-    rate: Option<u32>,
+    rate: Option<u64>,
     seconds: f64,
     operations_per_second: f64,
     errors: u64,
@@ -175,7 +175,7 @@ impl fmt::Display for Report {
         writeln!(out, "workload {}", self.workload.describe())?;
         let asked = self
             .rate
-            .map(|rate| format!(" of {} asked for", human::count(rate.into())));
+            .map(|rate| format!(" of {} asked for", human::count(rate)));
         let errors = match &self.first_error {
             None => "no errors".to_owned(),
             Some(error) => format!("{} errors, the first: {error}", human::count(self.errors)),
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_report_fits_80_columns() {
-        for rate in [None, Some(u32::MAX)] {
+        for rate in [None, Some(u64::from(u32::MAX))] {
             let mut samples = Samples::new();
             for operation in [Operation::Read, Operation::ReadModifyWrite] {
                 samples.record(operation, Duration::from_micros(123));

@@ -76,6 +76,29 @@ impl Item {
     }
 }
 
+/// What a server holds requests to.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default)]
+pub(crate) struct Limits {
+    /// Most items of a page.
+    pub(crate) page_items: usize,
+    /// Most items of a batch.
+    pub(crate) batch_items: usize,
+    /// Longest body of a batch.
+    pub(crate) batch_len: usize,
+}
+
+impl Default for Limits {
+    /// Of a server that does not say.
+    fn default() -> Self {
+        Self {
+            page_items: 10_000,
+            batch_items: 10_000,
+            batch_len: 8 << 20,
+        }
+    }
+}
+
 /// A page of a range.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Page {

@@ -9,11 +9,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::shown::Shown;
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, Limits};
 use crate::outcome::{Outcome, UsageError, unreadable};
 use crate::output::{self, Format};
 
-/// A batch is sent when it has this many items, or bytes.
+/// A batch is sent when it has this many items, or bytes, or what the server allows of them.
 const BATCH_ITEMS: usize = 1000;
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -36,7 +36,7 @@ impl Batch {
     /// [`ClientError`], or when the items cannot be read; the parts before are done.
     pub(crate) fn run(self, client: &Client, format: Format) -> Result<Outcome> {
         let (mut succeeded, mut failed) = (0, 0);
-        let mut part = Part::default();
+        let mut part = Part::of(client.limits()?);
         let mut send = |part: &mut Part| -> Result<()> {
             let report = part.send(client)?;
             succeeded += report["succeeded"].as_u64().unwrap_or_default();
@@ -74,24 +74,36 @@ impl Batch {
     }
 }
 
-#[derive(Default)]
 struct Part {
     items: Vec<Value>,
     len: usize,
+    items_max: usize,
+    len_max: usize,
 }
 
 impl Part {
+    fn of(limits: Limits) -> Self {
+        Self {
+            items: Vec::new(),
+            len: 0,
+            items_max: BATCH_ITEMS.min(limits.batch_items),
+            // Half is left for the item that crosses it, and for what JSON escapes.
+            len_max: BATCH_BYTES.min(limits.batch_len / 2),
+        }
+    }
+
     fn add(&mut self, item: Value) {
         self.len += item["value"].as_str().map_or(0, str::len) + 128;
         self.items.push(item);
     }
 
     fn is_full(&self) -> bool {
-        self.items.len() >= BATCH_ITEMS || self.len >= BATCH_BYTES
+        self.items.len() >= self.items_max || self.len >= self.len_max
     }
 
     fn send(&mut self, client: &Client) -> Result<Value, ClientError> {
-        let items = std::mem::take(self).items;
+        self.len = 0;
+        let items = std::mem::take(&mut self.items);
         if items.is_empty() {
             return Ok(Value::Null);
         }
@@ -172,10 +184,10 @@ mod tests {
 
     #[test]
     fn parts_stay_small() {
-        let mut part = Part::default();
+        let mut part = Part::of(Limits::default());
         part.add(json!({ "op": "put", "value": "x".repeat(BATCH_BYTES) }));
         assert!(part.is_full());
-        let mut part = Part::default();
+        let mut part = Part::of(Limits::default());
         (0..BATCH_ITEMS).for_each(|_| part.add(json!({ "op": "get" })));
         assert!(part.is_full());
     }

@@ -10,11 +10,14 @@ use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
 use crate::output::{self, Format};
-use crate::terminal::{self, wrap};
+use crate::terminal::{self, Line, Style, wrap};
 
 use super::complete::{self, Wanted};
 use super::history::{self, History};
 use super::{End, Session, Stdin, lookup, words};
+
+/// Columns of a name in a list of them.
+const SHOWN: usize = 60;
 
 /// Reads and runs lines until there are no more, or one says `exit`.
 ///
@@ -156,12 +159,25 @@ impl Completer for Prompt {
             Wanted::OneOf(names) => names,
             wanted => self.names(&wanted, &typed.before, &typed.partial),
         };
-        let pairs = names.into_iter().map(|name| Pair {
-            // What ends in a slash goes on.
-            replacement: words::escape(&name) + if name.ends_with('/') { "" } else { " " },
-            display: name,
-        });
-        Ok((typed.start, pairs.collect()))
+        // Where options may stand, a word that begins as one does would be taken for one.
+        let takes_dashes =
+            typed.partial.starts_with('-') || typed.before.iter().any(|word| word == "--");
+        let names = names
+            .into_iter()
+            .filter(|name| takes_dashes || !name.starts_with('-'));
+        Ok((typed.start, names.map(|name| offered(&name)).collect()))
+    }
+}
+
+/// A name as it is shown and typed.
+fn offered(name: &str) -> Pair {
+    Pair {
+        // What ends in a slash goes on.
+        replacement: words::escape(name) + if name.ends_with('/') { "" } else { " " },
+        display: Line::new()
+            .with(Style::Plain, output::plain(name))
+            .fitted(SHOWN)
+            .render(false),
     }
 }
 
@@ -174,3 +190,22 @@ impl Highlighter for Prompt {}
 impl Validator for Prompt {}
 
 impl Helper for Prompt {}
+
+#[cfg(test)]
+mod tests {
+    use unicode_width::UnicodeWidthStr;
+
+    use super::*;
+
+    #[test]
+    fn long_names_are_shown_shortened_and_typed_whole() {
+        for name in ["x".repeat(1000), "漢".repeat(300)] {
+            let pair = offered(&name);
+            assert!(pair.display.width() <= SHOWN && pair.display.ends_with('…'));
+            assert_eq!(pair.replacement, format!("{name} "));
+        }
+        let pair = offered("a b\u{9b}/");
+        assert_eq!(pair.replacement, "a\\ b\u{9b}/");
+        assert!(pair.display.starts_with("a b") && !pair.display.contains('\u{9b}'));
+    }
+}

@@ -3,15 +3,17 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde_json::Value;
 
 use crate::client::{Client, Range};
+use crate::output;
 
 /// A person who pressed Tab waits so long for a request, and for all of them.
 const REQUEST: Duration = Duration::from_millis(250);
 const ALL: Duration = Duration::from_millis(500);
 /// So many names are shown.
 const NAMES: usize = 100;
+/// Longer ones would fill the screen, and more than one.
+const NAME_LEN_MAX: usize = 1024;
 /// Keys of a request.
 const PAGE: usize = 50;
 
@@ -25,9 +27,9 @@ pub(super) fn hurried(client: Client) -> Client {
 /// # Errors
 /// When the server cannot be asked.
 pub(super) fn namespaces(client: &Client) -> Result<Vec<String>> {
-    let listed: Value = client.get_json("/v1/namespaces")?;
-    let all = listed["namespaces"].as_array().into_iter().flatten();
+    let all = client.namespaces(usize::MAX)?;
     Ok(all
+        .iter()
         .filter_map(|one| one["name"].as_str().map(str::to_owned))
         .collect())
 }
@@ -61,12 +63,11 @@ pub(super) fn keys(client: &Client, typed: &str) -> Vec<String> {
             }
             let (name, next) = group(&key, typed.len());
             start = Some(next);
-            // What cannot be typed is not offered.
-            if let Ok(name) = String::from_utf8(name)
-                && !name.chars().any(char::is_control)
-            {
-                names.push(name);
-            }
+            names.extend(
+                String::from_utf8(name)
+                    .ok()
+                    .filter(|name| can_be_typed(name)),
+            );
         }
         if page.cursor.is_none() || page.items.is_empty() {
             break;
@@ -74,6 +75,11 @@ pub(super) fn keys(client: &Client, typed: &str) -> Vec<String> {
     }
     names.truncate(NAMES);
     names
+}
+
+/// What cannot be typed, and what nobody types, is not offered.
+fn can_be_typed(name: &str) -> bool {
+    name.len() <= NAME_LEN_MAX && !name.chars().any(output::is_command)
 }
 
 /// What stands for a key, and the first key behind all that it stands for.
@@ -93,6 +99,22 @@ fn group(key: &[u8], typed: usize) -> (Vec<u8>, Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_typed_is_not_offered() {
+        for name in ["a", "photos/", "漢字 \\'\"", &"x".repeat(1024)] {
+            assert!(can_be_typed(name), "{name}");
+        }
+        for name in [
+            "a\x1b[31m",
+            "\u{9b}",
+            "a\nb",
+            "\u{202e}a",
+            &"x".repeat(1025),
+        ] {
+            assert!(!can_be_typed(name), "{name}");
+        }
+    }
 
     #[test]
     fn keys_are_grouped_by_the_next_slash() {

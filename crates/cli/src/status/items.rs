@@ -5,7 +5,7 @@ use crate::terminal::{Line, Style, wrap};
 
 use super::attention;
 use super::figures::Figures;
-use super::reading::{Reading, quantile};
+use super::reading::{NAMESPACES_MAX, Reading, quantile};
 
 /// Columns of the names before figures.
 pub(super) const LABEL: usize = 12;
@@ -99,7 +99,13 @@ fn data(now: &Reading, tables: u64) -> String {
         all => {
             let shown = all.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
             let more = if all.len() > 3 { ", …" } else { "" };
-            format!(", in {} namespaces: {shown}{more}", all.len())
+            let least = if all.len() < NAMESPACES_MAX {
+                ""
+            } else {
+                "at least "
+            };
+            let count = human::count(all.len() as u64);
+            format!(", in {least}{count} namespaces: {shown}{more}")
         }
     };
     if keys == 0 {

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use crate::client::{Client, ClientError};
 
+/// So many namespaces are counted; a page that comes every two seconds reads no more.
+pub(super) const NAMESPACES_MAX: usize = 10_000;
+
 /// What a server says about itself.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Reading {
@@ -116,7 +119,7 @@ impl Reading {
     /// [`ClientError`].
     pub(super) fn take(client: &Client) -> Result<Self, ClientError> {
         let node: Node = client.get_json("/v1/cluster/nodes/self")?;
-        let namespaces = match client.get_json::<Value>("/v1/namespaces") {
+        let namespaces = match client.namespaces(NAMESPACES_MAX) {
             Ok(listed) => names(&listed),
             // So busy that it lists none: that is told by other figures.
             Err(ClientError::Refused(_)) => Vec::new(),
@@ -289,8 +292,8 @@ impl Reading {
     }
 }
 
-fn names(listed: &Value) -> Vec<String> {
-    let all = listed["namespaces"].as_array().into_iter().flatten();
+fn names(listed: &[Value]) -> Vec<String> {
+    let all = listed.iter();
     all.filter_map(|one| one["name"].as_str().map(str::to_owned))
         .collect()
 }

@@ -25,7 +25,7 @@ use super::summary::Summary;
 /// Lines are read, sent and acknowledged by windows: none of the next is sent before.
 const WINDOW_BYTES: usize = 16 << 20;
 const WINDOW_ITEMS: usize = 8000;
-/// A request holds at most so much.
+/// A request holds at most so much, and what the server allows.
 const BATCH_BYTES: usize = 2 << 20;
 const BATCH_ITEMS: usize = 500;
 /// A longer line is no item of ours.
@@ -272,15 +272,21 @@ impl Lane {
         sent: &mut Vec<Sent>,
     ) -> Result<(), ClientError> {
         let (mut items, mut lens) = (self.items.as_slice(), self.lens.as_slice());
+        if items.is_empty() {
+            return Ok(());
+        }
+        let limits = patience.insist(|| client.limits())?;
+        // Values are longer in base64.
+        let bytes_max = BATCH_BYTES.min(limits.batch_len / 2);
         while !items.is_empty() {
             let mut bytes = 0;
             let fits = |len: &&usize| {
                 bytes += **len + 128;
-                bytes <= BATCH_BYTES
+                bytes <= bytes_max
             };
             let count = lens
                 .iter()
-                .take(BATCH_ITEMS)
+                .take(BATCH_ITEMS.min(limits.batch_items))
                 .take_while(fits)
                 .count()
                 .max(1);

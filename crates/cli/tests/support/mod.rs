@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -50,25 +51,45 @@ pub(crate) fn run(command: &mut Command) -> Ran {
     command.stdin(Stdio::null()).output().unwrap().into()
 }
 
+/// A terminal, from the side of who looks at it.
+pub(crate) struct Terminal(OwnedFd);
+
+impl Terminal {
+    pub(crate) fn open() -> Self {
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        Self(screen)
+    }
+
+    /// Starts a command at it.
+    pub(crate) fn spawn(&self, mut command: Command) -> Child {
+        let name = ptsname(&self.0, Vec::new()).unwrap();
+        let terminal = File::options()
+            .read(true)
+            .write(true)
+            .open(name.to_str().unwrap())
+            .unwrap();
+        command
+            .stdin(terminal.try_clone().unwrap())
+            .stdout(terminal.try_clone().unwrap())
+            .stderr(terminal)
+            .spawn()
+            .unwrap() // and our end of the terminal goes with the command
+    }
+}
+
+impl From<Terminal> for File {
+    fn from(terminal: Terminal) -> Self {
+        Self::from(terminal.0)
+    }
+}
+
 /// Runs a command at a terminal, on which `typed` comes in; gives its code and what stands on the screen.
-pub(crate) fn at_terminal(mut command: Command, typed: &str) -> (i32, String) {
-    let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&screen).unwrap();
-    unlockpt(&screen).unwrap();
-    let name = ptsname(&screen, Vec::new()).unwrap();
-    let terminal = File::options()
-        .read(true)
-        .write(true)
-        .open(name.to_str().unwrap())
-        .unwrap();
-    let mut child = command
-        .stdin(terminal.try_clone().unwrap())
-        .stdout(terminal.try_clone().unwrap())
-        .stderr(terminal)
-        .spawn()
-        .unwrap();
-    drop(command); // and with it our end of the terminal
-    let mut screen = File::from(screen);
+pub(crate) fn at_terminal(command: Command, typed: &str) -> (i32, String) {
+    let terminal = Terminal::open();
+    let mut child = terminal.spawn(command);
+    let mut screen = File::from(terminal);
     screen.write_all(typed.as_bytes()).unwrap();
     let mut shown = Vec::new();
     // Ends with an error once nobody has the terminal open.

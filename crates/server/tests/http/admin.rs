@@ -78,6 +78,10 @@ async fn the_node_tells_where_it_is_and_verifies_itself() {
     let node = client.get("/v1/cluster/nodes/self").await.json();
     assert_eq!(node["data_dir"], server.directory.path().to_str().unwrap());
     assert_eq!(node["state"], "ready");
+    let limits = json!({
+        "page_items": 10_000, "batch_items": 10_000, "batch_len": 8 << 20, "value_len": 1 << 20,
+    });
+    assert_eq!(node["limits"], limits);
     assert_eq!(node["state_since"], node["started_at"]);
     for n in 0..200 {
         client.put(&format!("/kv/{n}"), &[7; 100]).await;
