@@ -102,6 +102,10 @@ impl Shared {
             return Ok(refused());
         };
         self.check_asked(asked)?;
+        if !is_sound(&asked.request) {
+            tracing::warn!(namespace = %asked.namespace, "another node sent what is no version: refused");
+            return Ok(refused());
+        }
         let namespace = self.catalog.find_id(asked.namespace)?;
         let partition = self.store.partition(&namespace, &asked.key);
         if let Some(failure) = self.fence(view, partition, asked) {
@@ -114,11 +118,8 @@ impl Shared {
                 limit,
             } => {
                 let write = write_of(partition, &asked.key, payload);
-                let durability = namespace.policy().durability;
                 let times = (*above, *limit);
-                let (ticket, written) = self
-                    .store
-                    .mint(&namespace, &write, times, durability, now)?;
+                let (ticket, written) = self.store.mint(&namespace, &write, times, now)?;
                 let (Written::Put { version, .. } | Written::Deleted { version }) = written;
                 Ok(Served::Persisting(ticket, PeerReply::Minted(version)))
             }
@@ -213,6 +214,19 @@ fn check_record(record: &[u8]) -> Result<(), NodeError> {
     };
     let content_type = std::str::from_utf8(&record[head.content_type()]);
     check_content_type(content_type.expect("the head was checked"))
+}
+
+/// Whether what is to be stored is a version: it comes from another node, which may be wrong.
+fn is_sound(request: &ReplicaRequest) -> bool {
+    match request {
+        // Counters begin with 1; and a tombstone that expires would bring back what it deletes.
+        ReplicaRequest::Store { record, deadline } => {
+            RecordHead::decode(record).is_ok_and(|head| {
+                head.version.dot.counter > 0 && !(head.is_tombstone() && deadline.is_some())
+            })
+        }
+        ReplicaRequest::Mint { .. } | ReplicaRequest::Read => true,
+    }
 }
 
 fn refused() -> Served {

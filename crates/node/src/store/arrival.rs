@@ -75,12 +75,14 @@ impl<E: Into<NodeError>> From<E> for NotTaken {
 impl PartitionStore {
     /// Gives a write its version, later than `above` and not later than `limit`, and queues it for the log.
     /// A delete leaves a tombstone.
+    ///
+    /// It is synced, whatever its namespace wants: what lies below the mark counts as seen at a start, so
+    /// what has left its minter must not get lost there, or it would never be taken back (rule 1, strict).
     pub(crate) fn mint(
         &self,
         namespace: &Namespace,
         write: &Write<'_>,
         (above, limit): (Hlc, Hlc),
-        durability: Durability,
         now: UnixMillis,
     ) -> Result<(Ticket, Written), NotTaken> {
         let mut minting = self.mint.lock(&[write.partition]);
@@ -98,7 +100,7 @@ impl PartitionStore {
             Deletes::LeaveTombstone,
             &mut batch,
         )?;
-        let ticket = minting.submit(&self.db, &mut batch, durability)?;
+        let ticket = minting.submit(&self.db, &mut batch, Durability::Synced)?;
         let key = StoredKey::new(namespace.id(), write.partition, write.key);
         let seen = minting.seen(write.partition);
         seen.settle();
@@ -127,11 +129,15 @@ impl PartitionStore {
         if let Sight::UnderWay(ticket) = sight {
             return Ok(Arrived::Behind(ticket));
         }
-        // INVARIANT seen-2, and seen-1: what is under way may fail, and then has beaten nothing.
-        if let Some(ticket) = minting.seen(partition).under_way(key.as_ref()) {
+        let newest = self.newest(&key, partition, tier)?;
+        // INVARIANT seen-2, and seen-1: what is under way may fail, and then has beaten nothing. What is
+        // beaten already, or beats all of it, need not wait: so one success ends the waiting, however many
+        // writes of the key come behind it.
+        if newest < Some(version)
+            && let Some(ticket) = minting.seen(partition).above(key.as_ref(), version)
+        {
             return Ok(Arrived::Behind(ticket));
         }
-        let newest = self.newest(&key, partition, tier)?;
         let is_seen = matches!(sight, Sight::Seen);
         let answer = match newest {
             Some(newest) if newest == version => Answer::Held,
@@ -190,5 +196,56 @@ impl PartitionStore {
         };
         let key = StoredKey::new(namespace, partition, key);
         Ok(self.data.get_with(key.as_ref(), &options)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Node;
+    use crate::store::Change;
+    use crate::{DEFAULT_NAMESPACE, NodeConfig};
+    use ringwood_types::{Dot, Incarnation};
+
+    #[test]
+    fn a_stint_that_has_ended_gives_no_dot_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Node::open(NodeConfig::new(directory.path())).unwrap();
+        let partition = PartitionId::new(0);
+        let mint = |node: &Node| -> Dot {
+            let namespace = node.namespace(DEFAULT_NAMESPACE).unwrap();
+            let write = Write {
+                partition,
+                key: b"key",
+                change: Change::Delete,
+            };
+            let (now, times) = (node.now(), (Hlc::ZERO, Hlc::at(u64::MAX)));
+            let store = &node.shared.store;
+            let (ticket, written) = store.mint(&namespace, &write, times, now).unwrap();
+            ticket.wait().unwrap();
+            match written {
+                Written::Deleted { version } => version.dot,
+                Written::Put { .. } => unreachable!("it is a delete"),
+            }
+        };
+        let node = open();
+        let first = node.identity().incarnation;
+        let begin = |node: &Node, incarnation| {
+            let begun = node.shared.store.begin_stint(partition, incarnation);
+            begun.unwrap();
+        };
+        let mut dots = vec![mint(&node)];
+        begin(&node, Incarnation::new(2));
+        dots.push(mint(&node));
+        begin(&node, first); // a view that is behind
+        dots.push(mint(&node));
+        node.close().unwrap();
+        let node = open();
+        begin(&node, Incarnation::new(2));
+        dots.push(mint(&node));
+        let all = dots.len();
+        dots.sort_unstable();
+        dots.dedup();
+        assert_eq!(dots.len(), all, "{dots:?}");
     }
 }

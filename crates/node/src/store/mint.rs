@@ -196,12 +196,14 @@ impl Mint {
         // What the earlier stint has named was seen here, and nobody names more of it.
         shared.seen.end_stint(ended, last);
         let mut batch = Batch::new();
-        self.put_dots(&mut batch, partition, 0, incarnation)?;
+        // Nothing, but for a caller whose view is behind, which names an ended stint: no dot is given twice.
+        let last = shared.seen.last(incarnation);
+        self.put_dots(&mut batch, partition, last, incarnation)?;
         shared.seen.write(&self.system, partition, &mut batch)?;
         db.write(&batch, Durability::Synced)?;
         shared.incarnation = incarnation;
-        shared.last = 0;
-        shared.mark = Mark::at(0);
+        shared.last = last;
+        shared.mark = Mark::at(last);
         Ok(())
     }
 

@@ -6,8 +6,8 @@
 //!
 //! # Invariants
 //! - `seen-1` (12): a dot is in the clock only if it stands in the log, or what beat it does.
-//! - `seen-2`: what arrives waits for writes of its key that are under way, which the engine does not show
-//!   yet: of two writes of a key the one that wins stays, also where the other one fails.
+//! - `seen-2`: what arrives waits for a later write of its key that is under way, which the engine does not
+//!   show yet: of two writes of a key the one that wins stays, also where the other one fails.
 //!
 //! # Format
 //! Keyspace `system`:
@@ -91,11 +91,12 @@ impl Seen {
         }
     }
 
-    /// The last write of a key that is under way.
-    pub(super) fn under_way(&self, stored_key: &[u8]) -> Option<Ticket> {
-        let mut under_way = self.under_way.iter().rev();
-        let last = under_way.find(|one| *one.stored_key == *stored_key)?;
-        Some(last.ticket.clone())
+    /// The first write of a key that is under way and wins over `version`.
+    pub(super) fn above(&self, stored_key: &[u8], version: Version) -> Option<Ticket> {
+        let mut under_way = self.under_way.iter();
+        let first =
+            under_way.find(|one| *one.stored_key == *stored_key && one.version > version)?;
+        Some(first.ticket.clone())
     }
 
     /// Adds to `batch`, which has `dot` or goes behind what beat it, that it was seen.
@@ -124,6 +125,11 @@ impl Seen {
     /// What was minted here up to now is among what was seen; it was before, as its minter.
     pub(super) fn end_stint(&mut self, incarnation: Incarnation, last: u64) {
         self.clock.add_up_to(incarnation, last);
+    }
+
+    /// The greatest counter of `incarnation` that was seen.
+    pub(super) fn last(&self, incarnation: Incarnation) -> u64 {
+        self.clock.last(incarnation)
     }
 
     /// Takes note that `version` is under way with `ticket`.

@@ -4,6 +4,7 @@
 mod batches;
 mod namespaces;
 mod quotas;
+mod replicas;
 mod requests;
 mod restarts;
 mod scans;
