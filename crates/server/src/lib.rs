@@ -6,6 +6,7 @@
 //! (`/v1/…`), `admin` (a node's upkeep) and `service` (health, metrics, description); what they have in
 //! common is in `call`, `head`, `request`, `body`, `json` and `object`, and `app` is what all connections share. `error` is the one table
 //! of everything that can go wrong.
+//! `peers` is apart from all that: what nodes ask each other, over connections of their own.
 //!
 //! No framework: keys are bytes and stand in the path, which routers take for text; and a value in
 //! memory must be answered without a detour. What is left is a table (see
@@ -39,6 +40,7 @@ mod metrics;
 mod namespaces;
 mod object;
 mod openapi;
+pub mod peers;
 mod raw;
 mod request;
 mod request_id;

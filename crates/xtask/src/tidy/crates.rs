@@ -29,6 +29,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "ringwood-server",
         &[
             "ringwood-node",
+            "ringwood-protocol",
+            "ringwood-wire",
             "ringwood-lsm",
             "ringwood-env",
             "ringwood-types",
