@@ -1,7 +1,7 @@
 //! A node: what brings it up, and what it is asked outside of requests.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) store: PartitionStore,
     /// What the cluster is, as far as this node knows. `None`: it is alone.
     pub(crate) view: ArcSwapOption<View>,
+    /// Held by whoever changes it.
+    pub(crate) changes_view: Mutex<()>,
     pub(crate) catalog: Catalog,
     pub(crate) parked: Parked,
     pub(crate) counters: Counters,
@@ -102,6 +104,7 @@ impl Node {
             shared: Arc::new(Shared {
                 store: PartitionStore::new(db, system, data, identity.ring, mint),
                 view: ArcSwapOption::empty(),
+                changes_view: Mutex::default(),
                 catalog,
                 parked: Parked::new(config.parked_scans_len, config.parked_scans_time),
                 counters: Counters::default(),
@@ -146,19 +149,31 @@ impl Node {
         self.shared.limits.batch_items_max
     }
 
-    /// What the cluster is from now on. Where this node begins another stint as a replica, it mints under
-    /// that from here on, durably. Waits for the disk.
+    /// What the cluster is from now on: nothing more is minted or stored here for an earlier epoch of a
+    /// partition. Where this node begins another stint as a replica, it mints under that, durably. A view
+    /// that is behind the one there is changes nothing. Waits for the disk.
     ///
     /// # Errors
-    /// As a write; the view before stays.
+    /// As a write; the view before stays, though partitions may have gone ahead of it: try again.
     pub fn set_view(&self, view: Arc<View>) -> Result<(), NodeError> {
-        let me = self.shared.identity.node;
-        for partition in view.partitions_of(me) {
-            if let Some(incarnation) = view.incarnation(partition, me) {
-                self.shared.store.begin_stint(partition, incarnation)?;
-            }
+        let Shared {
+            store,
+            identity,
+            view: present,
+            changes_view,
+            ..
+        } = &*self.shared;
+        let _alone = changes_view.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_behind = |present: &Arc<View>| view.epoch() < present.epoch();
+        if present.load().as_ref().is_some_and(is_behind) {
+            return Ok(());
         }
-        self.shared.view.store(Some(view));
+        for partition in view.ring().partitions().iter() {
+            let epoch = view.replicas(partition).epoch();
+            let incarnation = view.incarnation(partition, identity.node);
+            store.enter(partition, epoch, incarnation)?;
+        }
+        present.store(Some(view));
         Ok(())
     }
 

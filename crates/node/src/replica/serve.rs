@@ -119,14 +119,16 @@ impl Shared {
             } => {
                 let write = write_of(partition, &asked.key, payload);
                 let times = (*above, *limit);
-                let (ticket, written) = self.store.mint(&namespace, &write, times, now)?;
+                let (ticket, written) =
+                    self.store
+                        .mint(&namespace, &write, asked.epoch, times, now)?;
                 let (Written::Put { version, .. } | Written::Deleted { version }) = written;
                 Ok(Served::Persisting(ticket, PeerReply::Minted(version)))
             }
             ReplicaRequest::Store { record, deadline } => {
                 let arrival = Arrival::new(partition, &asked.key, record, *deadline)
                     .map_err(|cause| NodeError::DamagedRecord { partition, cause })?;
-                self.store_arrival(&namespace, &arrival, now, tier)
+                self.store_arrival(&namespace, &arrival, asked.epoch, now, tier)
             }
             ReplicaRequest::Read => {
                 let id = namespace.id();
@@ -169,13 +171,14 @@ impl Shared {
         &self,
         namespace: &Namespace,
         arrival: &Arrival<'_>,
+        epoch: Epoch,
         now: UnixMillis,
         tier: ReadTier,
     ) -> Result<Served, NotTaken> {
         let durability = namespace.policy().durability;
         let arrived = self
             .store
-            .store(namespace, arrival, durability, now, tier)?;
+            .store(namespace, arrival, epoch, durability, now, tier)?;
         Ok(match arrived {
             Arrived::Stored(ticket, answer) => {
                 Served::Persisting(ticket, PeerReply::Stored(answer))
@@ -185,7 +188,8 @@ impl Shared {
         })
     }
 
-    /// INVARIANT serve-1: why this replica does not do that, if it does not.
+    /// Why this replica does not do that, if it does not, by a view that may be behind the partition: what
+    /// changes anything is fenced again under its lock (`serve-1`).
     fn fence(&self, view: &View, partition: PartitionId, asked: &PeerRequest) -> Option<Failure> {
         let replicas = view.replicas(partition);
         let here: Epoch = replicas.epoch();
@@ -256,6 +260,8 @@ fn write_of<'a>(partition: PartitionId, key: &'a [u8], payload: &'a Payload) -> 
 fn why(not_taken: &NotTaken) -> Failure {
     match not_taken {
         NotTaken::AboveLimit(time) => Failure::AboveLimit(*time),
+        NotTaken::Fenced(epoch) => Failure::Fenced(*epoch),
+        NotTaken::Ahead => Failure::Refused,
         NotTaken::Skew(skew) => {
             tracing::warn!(%skew, "a write of another node is refused: set its clock right, or this one's");
             Failure::Refused

@@ -3,11 +3,13 @@
 //!
 //! *Not here*: who may ask for that, in which epoch, and how many replicas are enough.
 
+use std::cmp::Ordering;
+
 use ringwood_env::UnixMillis;
 use ringwood_lsm::{Batch, Durability, Found, ReadOptions, ReadTier, Ticket};
 use ringwood_protocol::coordinator::write::Answer;
 use ringwood_types::{
-    Hlc, NamespaceId, PartitionId, RecordError, RecordHead, SkewTooLarge, Version,
+    Epoch, Hlc, NamespaceId, PartitionId, RecordError, RecordHead, SkewTooLarge, Version,
 };
 
 use super::partition_store::{Deletes, PartitionStore, StoredKey, Write, Written};
@@ -62,6 +64,10 @@ pub(crate) enum NotTaken {
     AboveLimit(Hlc),
     /// Its time is too far ahead of this node's clock.
     Skew(SkewTooLarge),
+    /// It was asked in an earlier epoch than the partition's here, which is this.
+    Fenced(Epoch),
+    /// It was asked in an epoch that is not known here yet.
+    Ahead,
     /// As any write or read.
     Node(NodeError),
 }
@@ -82,10 +88,18 @@ impl PartitionStore {
         &self,
         namespace: &Namespace,
         write: &Write<'_>,
+        epoch: Epoch,
         (above, limit): (Hlc, Hlc),
         now: UnixMillis,
     ) -> Result<(Ticket, Written), NotTaken> {
         let mut minting = self.mint.lock(&[write.partition]);
+        // INVARIANT serve-1: under the lock, which whoever enters another epoch takes.
+        let here = minting.epoch(write.partition);
+        match epoch.cmp(&here) {
+            Ordering::Less => return Err(NotTaken::Fenced(here)),
+            Ordering::Equal => {}
+            Ordering::Greater => return Err(NotTaken::Ahead),
+        }
         namespace.check_alive()?;
         minting.observe(above, now).map_err(NotTaken::Skew)?;
         let version = minting.version(write.partition, now);
@@ -114,6 +128,7 @@ impl PartitionStore {
         &self,
         namespace: &Namespace,
         arrival: &Arrival<'_>,
+        epoch: Epoch,
         durability: Durability,
         now: UnixMillis,
         tier: ReadTier,
@@ -123,6 +138,11 @@ impl PartitionStore {
         } = *arrival;
         let key = StoredKey::new(namespace.id(), partition, arrival.key);
         let mut minting = self.mint.lock(&[partition]);
+        // INVARIANT serve-1, as above.
+        let here = minting.epoch(partition);
+        if epoch < here {
+            return Err(NotTaken::Fenced(here));
+        }
         namespace.check_alive()?;
         minting.observe(version.time, now).map_err(NotTaken::Skew)?;
         let sight = minting.sight(partition, version.dot);
@@ -221,7 +241,9 @@ mod tests {
             };
             let (now, times) = (node.now(), (Hlc::ZERO, Hlc::at(u64::MAX)));
             let store = &node.shared.store;
-            let (ticket, written) = store.mint(&namespace, &write, times, now).unwrap();
+            let epoch = Epoch::new(1);
+            let minted = store.mint(&namespace, &write, epoch, times, now);
+            let (ticket, written) = minted.unwrap();
             ticket.wait().unwrap();
             match written {
                 Written::Deleted { version } => version.dot,
@@ -231,9 +253,12 @@ mod tests {
         let node = open();
         let first = node.identity().incarnation;
         let begin = |node: &Node, incarnation| {
-            let begun = node.shared.store.begin_stint(partition, incarnation);
-            begun.unwrap();
+            let store = &node.shared.store;
+            store
+                .enter(partition, Epoch::new(1), Some(incarnation))
+                .unwrap();
         };
+        begin(&node, first);
         let mut dots = vec![mint(&node)];
         begin(&node, Incarnation::new(2));
         dots.push(mint(&node));
@@ -247,5 +272,48 @@ mod tests {
         dots.sort_unstable();
         dots.dedup();
         assert_eq!(dots.len(), all, "{dots:?}");
+    }
+
+    /// serve-1 (3): a request that looked at the view before it changed comes to the lock behind it.
+    #[test]
+    fn nothing_is_done_for_an_earlier_epoch_once_another_was_entered() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = Node::open(NodeConfig::new(directory.path())).unwrap();
+        let (store, partition) = (&node.shared.store, PartitionId::new(0));
+        let namespace = node.namespace(DEFAULT_NAMESPACE).unwrap();
+        let tombstone = ringwood_types::Record::tombstone(Version {
+            time: Hlc::at(node.now()),
+            dot: Dot {
+                incarnation: Incarnation::new(9),
+                counter: 1,
+            },
+        });
+        let arrival = Arrival::new(partition, b"key", &tombstone, None).unwrap();
+        let write = Write {
+            partition,
+            key: b"key",
+            change: Change::Delete,
+        };
+        store.enter(partition, Epoch::new(5), None).unwrap();
+        let at = |epoch| {
+            let (epoch, now) = (Epoch::new(epoch), node.now());
+            let times = (Hlc::ZERO, Hlc::at(u64::MAX));
+            let minted = store.mint(&namespace, &write, epoch, times, now);
+            let (durability, tier) = (Durability::Synced, ReadTier::Disk);
+            let stored = store.store(&namespace, &arrival, epoch, durability, now, tier);
+            let here = |not_taken| match not_taken {
+                NotTaken::Fenced(epoch) => Some(epoch),
+                NotTaken::Ahead => None,
+                other => panic!("{other:?}"),
+            };
+            (
+                minted.map(drop).map_err(here),
+                stored.map(drop).map_err(here),
+            )
+        };
+        let fenced = Err(Some(Epoch::new(5)));
+        assert_eq!(at(4), (fenced, fenced));
+        assert_eq!(at(6), (Err(None), Ok(())), "others may know more");
+        assert_eq!(at(5), (Ok(()), Ok(())));
     }
 }

@@ -32,7 +32,7 @@ use std::time::Duration;
 use ringwood_env::UnixMillis;
 use ringwood_lsm::{Batch, Db, Durability, Keyspace, Ticket, USUALLY_AHEAD};
 use ringwood_types::{
-    Dot, Hlc, HybridClock, Incarnation, PartitionCount, PartitionId, SkewTooLarge, Version,
+    Dot, Epoch, Hlc, HybridClock, Incarnation, PartitionCount, PartitionId, SkewTooLarge, Version,
 };
 
 use super::seen::{Seen, Sight};
@@ -66,6 +66,8 @@ pub(crate) struct Mint {
 struct Counter {
     /// Of this node as a replica of the partition.
     incarnation: Incarnation,
+    /// Of the partition, as this node has applied it in this run.
+    epoch: Epoch,
     last: u64,
     mark: Mark,
     seen: Seen,
@@ -130,6 +132,7 @@ impl Mint {
                 };
                 Ok(Mutex::new(Counter {
                     incarnation,
+                    epoch: Epoch::default(),
                     last: mark,
                     mark: Mark::at(mark),
                     seen: Seen::open(&system, partition)?,
@@ -175,23 +178,36 @@ impl Mint {
         }
     }
 
-    /// Mints in a partition under another incarnation from now on: its replica here begins another stint.
-    /// Durable on return. Nothing happens where it does so already.
+    /// The partition is in `epoch` from now on, and this node a replica of it under `incarnation`, if it is
+    /// one: nothing more is minted or stored for an earlier epoch. Where another stint begins it is durable
+    /// on return.
     ///
     /// # Errors
-    /// As a synced write.
-    pub(crate) fn begin_stint(
+    /// As a synced write; then the partition is where it was.
+    pub(crate) fn enter(
         &self,
         db: &Db,
         partition: PartitionId,
-        incarnation: Incarnation,
+        epoch: Epoch,
+        incarnation: Option<Incarnation>,
     ) -> ringwood_lsm::Result<()> {
         let mut shared = self.counters[partition.index()]
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if shared.incarnation == incarnation {
-            return Ok(());
+        if let Some(incarnation) = incarnation.filter(|one| *one != shared.incarnation) {
+            self.begin_stint(db, partition, &mut shared, incarnation)?;
         }
+        shared.epoch = epoch;
+        Ok(())
+    }
+
+    fn begin_stint(
+        &self,
+        db: &Db,
+        partition: PartitionId,
+        shared: &mut Counter,
+        incarnation: Incarnation,
+    ) -> ringwood_lsm::Result<()> {
         let (ended, last) = (shared.incarnation, shared.last);
         // What the earlier stint has named was seen here, and nobody names more of it.
         shared.seen.end_stint(ended, last);
@@ -305,6 +321,11 @@ impl<'a> Minting<'a> {
             true => Sight::Seen,
             false => locked.shared.seen.sight(dot),
         }
+    }
+
+    /// The epoch of a partition that is locked: it stands still while the lock is held.
+    pub(super) fn epoch(&mut self, partition: PartitionId) -> Epoch {
+        self.locked(partition).shared.epoch
     }
 
     /// What was seen of a partition that is locked.

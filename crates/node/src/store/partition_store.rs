@@ -14,7 +14,7 @@ use ringwood_env::UnixMillis;
 use ringwood_lsm::{
     Batch, Db, Durability, Found, Iter, Keyspace, ReadOptions, ReadTier, Snapshot, Ticket,
 };
-use ringwood_types::{Hlc, Incarnation, NamespaceId, PartitionId, Record, Ring, Version};
+use ringwood_types::{Epoch, Hlc, Incarnation, NamespaceId, PartitionId, Record, Ring, Version};
 
 use crate::error::{NodeError, Outcome};
 use crate::namespace::{Namespace, State};
@@ -97,13 +97,14 @@ impl PartitionStore {
         &self.system
     }
 
-    /// See [`Mint::begin_stint`].
-    pub(crate) fn begin_stint(
+    /// See [`Mint::enter`].
+    pub(crate) fn enter(
         &self,
         partition: PartitionId,
-        incarnation: Incarnation,
+        epoch: Epoch,
+        incarnation: Option<Incarnation>,
     ) -> Result<(), NodeError> {
-        Ok(self.mint.begin_stint(&self.db, partition, incarnation)?)
+        Ok(self.mint.enter(&self.db, partition, epoch, incarnation)?)
     }
 
     pub(crate) fn hybrid_time(&self, now: UnixMillis) -> Hlc {

@@ -9,7 +9,9 @@ use ringwood_node::{
 };
 use ringwood_protocol::coordinator::Failure;
 use ringwood_protocol::coordinator::write::Answer;
-use ringwood_protocol::topology::{NewNode, Origin, Topology, View};
+use ringwood_protocol::topology::{
+    Command, CommandId, NewNode, NodeChange, Origin, Request, Topology, View,
+};
 use ringwood_types::{
     ClusterId, Dot, Hlc, Incarnation, NamespaceId, Record, RecordHead, Routing, Version,
 };
@@ -19,31 +21,36 @@ use crate::world::{START, World};
 const OTHERS: Incarnation = Incarnation::new(77);
 const FIRST: NamespaceId = NamespaceId::new(1);
 
-fn view(world: &World) -> View {
+fn node_of(world: &World) -> NewNode {
+    NewNode {
+        id: world.node().identity().node,
+        name: "n0".into(),
+        peer_address: "n0:7410".into(),
+        client_address: "n0:7400".into(),
+        zone: String::new(),
+        weight: 100,
+        start: 1,
+    }
+}
+
+fn topology(world: &World) -> Topology {
     let identity = world.node().identity();
-    View::new(&Topology::bootstrap(Origin {
+    Topology::bootstrap(Origin {
         cluster: ClusterId::new(1),
-        node: NewNode {
-            id: identity.node,
-            name: "n0".into(),
-            peer_address: "n0:7410".into(),
-            client_address: "n0:7400".into(),
-            zone: String::new(),
-            weight: 100,
-            start: 1,
-        },
+        node: node_of(world),
         incarnation: identity.incarnation,
         ring: identity.ring,
         cursor_secret: *identity.cursor_secret(),
         namespaces: Vec::new(),
         next_namespace: NamespaceId::new(2),
-    }))
+    })
 }
 
 /// A node that is the replica of everything.
 fn replica() -> World {
     let world = World::with(|config| config.engine.threads = 0);
-    world.node().set_view(Arc::new(view(&world))).unwrap();
+    let view = View::new(&topology(&world));
+    world.node().set_view(Arc::new(view)).unwrap();
     world
 }
 
@@ -160,7 +167,8 @@ fn what_a_power_cut_takes_from_a_minter_comes_back() {
     for seed in 0..8 {
         let version = minted(&settle(&world, serve(&world, "a", mint(put("left")))));
         let after = world.after_power_cut(seed);
-        after.node().set_view(Arc::new(view(&after))).unwrap();
+        let view = View::new(&topology(&after));
+        after.node().set_view(Arc::new(view)).unwrap();
         // Another replica has it, and a read repairs.
         let answer = settle(&after, serve(&after, "a", stored(version, "left")));
         assert_eq!(answer, PeerReply::Stored(Answer::Held), "seed {seed}");
@@ -247,4 +255,28 @@ fn forged_questions_are_refused() {
     );
     assert_eq!(settle(&world, serve(&world, "a", nobodys)), refused);
     assert_eq!(found(&world, "a"), None);
+}
+
+/// topology-3: a member of the metadata group may hand out an old view late.
+#[test]
+fn a_view_that_is_behind_changes_nothing() {
+    let world = replica();
+    let first = world.node().view().unwrap();
+    let mut later = topology(&world);
+    let id = CommandId {
+        proposer: world.node().identity().node,
+        number: 1,
+    };
+    let command = Command::SetNode {
+        node: world.node().identity().node,
+        change: NodeChange {
+            zone: Some("z".into()),
+            ..NodeChange::default()
+        },
+    };
+    later.apply(&Request { id, command }).unwrap();
+    let later = Arc::new(View::new(&later));
+    world.node().set_view(Arc::clone(&later)).unwrap();
+    world.node().set_view(first).unwrap();
+    assert_eq!(world.node().view().unwrap().epoch(), later.epoch());
 }
