@@ -2,7 +2,8 @@
 //!
 //! How to read it: [`Peers`] (in `link`) asks other nodes, over one connection to each that it dials and dials
 //! again; [`PeerListener`] (in `listen`) takes the connections of others and hands what they ask to a handler;
-//! `stream` is what both have in common: frames over a socket, and the handshake.
+//! `stream` is what both have in common: frames over a socket, and the handshake. [`Between`] is apart from them: a
+//! network that can be cut, for demonstrations and tests.
 //!
 //! # Invariants
 //! - `peers-1`: a question is sent once at most. What was not sent is answered by `Unreachable` or `Overloaded`,
@@ -11,12 +12,14 @@
 //! - `peers-3`: whatever comes over a connection, it takes a bounded amount of memory, and at worst ends that
 //!   connection.
 
+mod between;
 mod link;
 mod listen;
 mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use between::{Between, Cuts, Way};
 pub use link::Peers;
 pub use listen::PeerListener;
 pub use stream::Broken;
