@@ -13,7 +13,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
-use ringwood_node::DEFAULT_NAMESPACE;
 use ringwood_server::ProblemBody;
 use serde::Deserialize;
 use ureq::http::{Response, StatusCode};
@@ -75,11 +74,6 @@ impl Target {
 }
 
 impl Client {
-    /// Of the default namespace of the server at `base`, `http://host:port`.
-    pub(crate) fn of(base: String) -> Self {
-        Self::new(base, DEFAULT_NAMESPACE.to_owned())
-    }
-
     /// Of the server at `base`, `http://host:port`. Connects when it has to.
     fn new(base: String, namespace: String) -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! `ringwood`: the server and everything that talks to it, in one program.
 //!
 //! How to read it: this file says which commands there are; each command is a module with its own
-//! arguments. `serve` runs a node (`dev` is the same with defaults for one person at one machine), `demo` many,
+//! arguments. `serve` runs a node (`dev` is the same with defaults for one person at one machine),
 //! `kv`, `transfer`, `status` and `bench` are clients over HTTP, `repl` is a prompt for all of them,
 //! `directory` looks after the files of a node. What they share lies below: `client`, `config`,
 //! `output`, `outcome`, `units`, `human`, `terminal`, `interrupt`, and `help`, which lays `--help` out.
@@ -15,7 +15,6 @@
 mod bench;
 mod client;
 mod config;
-mod demo;
 mod directory;
 mod help;
 mod human;
@@ -85,8 +84,6 @@ enum Command {
     Dev(serve::Dev),
     /// Run a node as its configuration says.
     Serve(serve::Serve),
-    /// Run a whole cluster on this machine, and do to it what happens to clusters.
-    Demo(demo::Demo),
     /// Set a key.
     Put(kv::Put),
     /// Print the value of a key.
@@ -168,7 +165,6 @@ fn run(arguments: Arguments) -> Result<Outcome> {
     match command {
         Command::Dev(dev) => dev.run(output),
         Command::Serve(serve) => serve.run(output),
-        Command::Demo(demo) => demo.run(output),
         Command::Put(put) => put.run(&target.client()?, output),
         Command::Get(get) => get.run(&target.client()?, output),
         Command::Delete(delete) => delete.run(&target.client()?, output),
